@@ -1,0 +1,1 @@
+"""MobileBERT checkpoints to verified on-device models."""

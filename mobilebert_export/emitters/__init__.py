@@ -1,0 +1,1 @@
+"""Emitters: each writes a graph as the bytes of one file format."""

@@ -1,0 +1,69 @@
+"""Precisions that change how weights are stored and leave the arithmetic to the runtime."""
+
+import mobilebert_quantization as quantization
+import numpy as np
+from numpy.typing import NDArray
+
+from mobilebert_export.graph import operators as op
+from mobilebert_export.graph.graph import Graph, Node
+from mobilebert_export.precisions.rewrite import Rewriter, rewrite
+
+
+def float16(graph: Graph) -> Graph:
+    """Weights and tables in half the size, turned into float32 when the model is loaded.
+
+    A constant with a value that float16 cannot hold keeps float32, and so do biases, which are small and add up.
+    """
+    return rewrite(graph, _float16)
+
+
+def dynamic(graph: Graph) -> Graph:
+    """Weights of Linears and convolutions in int8, one scale for each output channel; the word table in int8.
+
+    Activations stay float between the nodes; the runtime rounds each row of a Linear's input to int8 as it comes.
+    """
+    return rewrite(graph, _dynamic)
+
+
+def _float16(rewriter: Rewriter, node: Node) -> None:
+    if isinstance(node.operator, op.Gather | op.Positions) and _is_table(rewriter, node):
+        half = _half(_data(rewriter, node.inputs[0]))
+        if half is not None:
+            rewriter.store_behind_dequantize(node.inputs[0], half)
+    if isinstance(node.operator, op.Linear | op.Convolution):
+        half = _half(_data(rewriter, node.inputs[1]))
+        if half is not None:
+            rewriter.store_behind_dequantize(node.inputs[1], half)
+    rewriter.keep(node)
+
+
+def _dynamic(rewriter: Rewriter, node: Node) -> None:
+    if isinstance(node.operator, op.Gather) and _is_table(rewriter, node):
+        table = _data(rewriter, node.inputs[0])
+        parameters = quantization.symmetric(table, axis=None)
+        rewriter.look_up_stored(node, quantization.quantize(table, parameters), parameters)
+        return
+    if isinstance(node.operator, op.Linear | op.Convolution):
+        weight = _data(rewriter, node.inputs[1])
+        parameters = quantization.symmetric(weight, axis=0)
+        rewriter.store(node.inputs[1], quantization.quantize(weight, parameters), parameters)
+    rewriter.keep(node)
+
+
+def _data(rewriter: Rewriter, name: str) -> NDArray[np.floating]:
+    data = rewriter.graph.tensors[name].data
+    return np.asarray(data, np.float32)
+
+
+# A table of a few rows (token types, the mask) is not worth rounding.
+_SMALL_TABLE = 16
+
+
+def _is_table(rewriter: Rewriter, node: Node) -> bool:
+    return len(_data(rewriter, node.inputs[0])) > _SMALL_TABLE
+
+
+def _half(values: NDArray[np.floating]) -> NDArray[np.float16] | None:
+    with np.errstate(over="ignore"):
+        half = values.astype(np.float16)
+    return half if np.all(np.isfinite(half)) else None
