@@ -1,0 +1,1 @@
+"""Runtimes: each loads an emitted file and runs it on one machine."""

@@ -1,0 +1,276 @@
+"""`mobilebert-export tflite` through its entry point."""
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from mobilebert_export.cli import main
+from mobilebert_export.runtimes.litert import LiteRtModel
+from tests.models import VOCABULARY_SIZE, random_model, write_checkpoint
+
+COMMAND = [sys.executable, "-m", "mobilebert_export"]
+
+
+def run(*arguments: object, cwd: Path, **options: Any) -> "subprocess.CompletedProcess[str]":
+    command = [*COMMAND, *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, check=False, capture_output=True, text=True, timeout=120, **options)
+
+
+@pytest.fixture
+def call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """The entry point in this process: exit code, standard output, standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["mobilebert-export", *map(str, arguments)])
+        handler = signal.getsignal(signal.SIGTERM)
+        try:
+            with pytest.raises(SystemExit) as stopped:
+                main()
+        finally:
+            signal.signal(signal.SIGTERM, handler)
+        return int(stopped.value.code or 0), *capfd.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    model = random_model("MobileBertForSequenceClassification", "near_one", vocab_size=VOCABULARY_SIZE)
+    return write_checkpoint(model, tmp_path / "small")
+
+
+def test_demo_without_a_checkpoint(tmp_path: Path) -> None:
+    done = run("tflite", "--quantize", "int8", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [path.name for path in tmp_path.iterdir()] == ["mobilebert-demo-int8.tflite"]
+    shown = {line.split(maxsplit=1)[0]: line.split(maxsplit=1)[1].strip() for line in done.stdout.splitlines()}
+    assert {"precision", "size", "nodes", "partitions", "SQNR", "agreement", "file", "next"} <= set(shown)
+    assert shown["precision"].startswith("dynamic (int8 means dynamic until")
+    assert shown["partitions"].startswith("1 ")
+    again = run(*shown["next"].split()[1:], cwd=tmp_path)
+    assert again.returncode == 0
+
+
+def test_json_is_one_object_and_nothing_else(checkpoint: Path, tmp_path: Path) -> None:
+    done = run("tflite", checkpoint, "--quantize", "float16", "--seq-len", 16, "--json", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    report = json.loads(done.stdout)
+    path = tmp_path / "small-float16.tflite"
+    assert report["output"] == path.name
+    assert report["size"] == path.stat().st_size
+    assert report["precision"] == report["quantize"] == "float16"
+    assert report["verification"]["sqnr"]["logits"] >= report["floor"]
+    model = LiteRtModel(path)
+    assert (report["nodes"], report["partitions"]) == (model.nodes, model.partitions)
+    row = np.zeros((1, 16), np.int32)
+    assert model.run({"input_ids": row, "attention_mask": row, "token_type_ids": row})["logits"].shape == (1, 5)
+
+
+def test_same_checkpoint_gives_the_same_bytes(checkpoint: Path, call: Callable[..., tuple[int, str, str]]) -> None:
+    assert call("tflite", checkpoint, "--seq-len", 16, "--output", "a.tflite")[0] == 0
+    assert call("tflite", checkpoint, "--seq-len", 16, "--output", "b.tflite")[0] == 0
+    assert Path("a.tflite").read_bytes() == Path("b.tflite").read_bytes()
+
+
+def test_existing_output_is_replaced_only_when_asked(
+    checkpoint: Path, call: Callable[..., tuple[int, str, str]]
+) -> None:
+    output = Path("out.tflite")
+    output.write_text("mine")
+    code, _, error = call("tflite", checkpoint, "--seq-len", 16, "--output", output)
+    assert (code, output.read_text()) == (2, "mine")
+    assert "which exists; use --overwrite" in error
+    assert call("tflite", checkpoint, "--seq-len", 16, "--output", output, "--overwrite")[0] == 0
+    assert output.read_bytes()[4:8] == b"TFL3"
+
+
+def test_file_below_the_floor_is_not_put_in_place(tmp_path: Path, call: Callable[..., tuple[int, str, str]]) -> None:
+    model = random_model("MobileBertForSequenceClassification", "near_one", vocab_size=VOCABULARY_SIZE)
+    with torch.no_grad():  # one piece ten thousand times the others: int8 of one scale for the table cannot hold both
+        model.mobilebert.embeddings.word_embeddings.weight[4] *= 1e4
+    checkpoint = write_checkpoint(model, tmp_path / "uneven")
+    before = set(tmp_path.iterdir())
+    code, output, error = call("tflite", checkpoint, "--quantize", "dynamic", "--seq-len", 16)
+    assert (code, output) == (1, "")
+    assert "expected dynamic to come within 20 dB of the reference" in error
+    assert error.count("\n") == 1
+    assert set(tmp_path.iterdir()) == before
+
+
+def no_directory(checkpoint: Path) -> str:
+    shutil.rmtree(checkpoint)
+    return "small"
+
+
+def no_config(checkpoint: Path) -> str:
+    (checkpoint / "config.json").unlink()
+    return "config.json"
+
+
+def broken_config(checkpoint: Path) -> str:
+    (checkpoint / "config.json").write_text('{"model_type": "mobilebert",')
+    return "config.json"
+
+
+def another_model(checkpoint: Path) -> str:
+    config = json.loads((checkpoint / "config.json").read_text())
+    (checkpoint / "config.json").write_text(json.dumps({**config, "model_type": "bert"}))
+    return "bert"
+
+
+def truncated_weights(checkpoint: Path) -> str:
+    weights = checkpoint / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    return "model.safetensors"
+
+
+def corrupt_weights(checkpoint: Path) -> str:
+    weights = checkpoint / "model.safetensors"
+    weights.write_bytes(b"\xff" * 16 + weights.read_bytes()[16:])
+    return "model.safetensors"
+
+
+def pickle_of_code(checkpoint: Path) -> str:
+    (checkpoint / "model.safetensors").unlink()
+    torch.save({"classifier.weight": Path("anything")}, checkpoint / "pytorch_model.bin")
+    return "pytorch_model.bin"
+
+
+def with_weights(checkpoint: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    weights = load_file(checkpoint / "model.safetensors")
+    change(weights)
+    save_file(weights, checkpoint / "model.safetensors", {"format": "pt"})
+
+
+def missing_tensor(checkpoint: Path) -> str:
+    with_weights(checkpoint, lambda weights: weights.pop("classifier.bias") is None)
+    return "classifier.bias"
+
+
+def misshapen_tensor(checkpoint: Path) -> str:
+    with_weights(checkpoint, lambda weights: weights.update({"classifier.bias": torch.zeros(7)}))
+    return "classifier.bias"
+
+
+def weights_not_a_number(checkpoint: Path) -> str:
+    with_weights(checkpoint, lambda weights: weights["classifier.bias"].fill_(torch.nan) is None)
+    return "classifier.bias"
+
+
+def short_vocabulary(checkpoint: Path) -> str:
+    (checkpoint / "tokenizer.json").unlink()
+    vocabulary = checkpoint / "vocab.txt"
+    vocabulary.write_text("\n".join(vocabulary.read_text().split()[:-3]))
+    return str(VOCABULARY_SIZE - 3)
+
+
+BAD_CHECKPOINTS = [
+    no_directory,
+    no_config,
+    broken_config,
+    another_model,
+    truncated_weights,
+    corrupt_weights,
+    pickle_of_code,
+    missing_tensor,
+    misshapen_tensor,
+    weights_not_a_number,
+    short_vocabulary,
+]
+
+
+@pytest.mark.parametrize("spoil", BAD_CHECKPOINTS, ids=lambda spoil: spoil.__name__)
+def test_bad_checkpoint_is_one_line_that_names_it(
+    spoil: Callable[[Path], str], checkpoint: Path, call: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    named = spoil(checkpoint)
+    code, output, error = call("tflite", checkpoint, "--seq-len", 16)
+    assert (code, output) == (2, "")
+    assert error.count("\n") == 1
+    assert "expected" in error
+    assert named in error
+    assert not list(tmp_path.glob("*.tflite"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--seq-len", 1], "from 2 to the model's 20 positions, got 1"),
+        (["--seq-len", 21], "from 2 to the model's 20 positions, got 21"),
+        (["--seq-len", "many"], "--seq-len"),
+        (["--quantize", "int3"], "int3"),
+        (["--seq-len", 16, "--output", "nowhere/out.tflite"], "create nowhere first"),
+        (["--seq-len", 16, "--output", "small"], "got the directory small"),
+        (["--seq-len", 16, "--output", "small.txt/out.tflite"], "small.txt"),
+        (["--frobnicate"], "--frobnicate"),
+    ],
+)
+def test_bad_call_is_one_line(
+    arguments: list[Any], said: str, checkpoint: Path, call: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    code, output, error = call("tflite", checkpoint, *arguments)
+    assert (code, output) == (2, "")
+    assert error.count("\n") == 1
+    assert said in error
+    assert not list(tmp_path.glob("*.tflite"))
+
+
+def test_full_disk_leaves_nothing(checkpoint: Path, tmp_path: Path) -> None:
+    before = set(tmp_path.iterdir())
+    done = run(
+        "tflite",
+        checkpoint,
+        "--seq-len",
+        16,
+        cwd=tmp_path,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000)),
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "small-none.tflite: File too large" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert set(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_run_leaves_nothing(number: int, tmp_path: Path) -> None:
+    command = [*COMMAND, "tflite", "--seq-len", "128"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.glob(".*.part")):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        os.kill(process.pid, number)
+        _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert error == "mobilebert-export: interrupted; nothing was written\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; sys.argv = ['mobilebert-export', '--help']\n"
+        "from mobilebert_export.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: print(sorted({'torch', 'numpy', 'ai_edge_litert', 'tokenizers'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert "tflite" in done.stdout
+    assert "inspect" in done.stdout
