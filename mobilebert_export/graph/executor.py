@@ -92,9 +92,8 @@ def _real(tensor: Tensor, dtype: torch.dtype) -> torch.Tensor:
 def _run(node: Node, operands: list[torch.Tensor], graph: Graph, sizes: Mapping[str, int]) -> tuple[torch.Tensor, ...]:
     if isinstance(node.operator, op.Split):
         return torch.tensor_split(operands[0], len(node.outputs), dim=node.operator.axis)
-    if isinstance(node.operator, op.Linear | op.Convolution) and graph.tensors[node.inputs[1]].quantization is not None:
-        together = -1 if isinstance(node.operator, op.Linear) else (-2, -1)
-        operands = [dynamically_rounded(operands[0], together), *operands[1:]]
+    if isinstance(node.operator, op.Linear) and graph.tensors[node.inputs[1]].quantization is not None:
+        operands = [dynamically_rounded(operands[0]), *operands[1:]]
     return (_compute(node.operator, operands, sizes),)
 
 
@@ -140,13 +139,13 @@ def _compute(operator: op.Operator, operands: list[torch.Tensor], sizes: Mapping
             assert_never(operator)
 
 
-def dynamically_rounded(x: torch.Tensor, together: int | tuple[int, ...]) -> torch.Tensor:
-    """Activations as an operator with int8 weights sees them: rounded to 8 bits within their own range.
+def dynamically_rounded(x: torch.Tensor) -> torch.Tensor:
+    """Activations as a Linear with int8 weights sees them: each row rounded to 8 bits within its own range.
 
-    step = (max(x, 0) - min(x, 0)) / 255 over the axes `together` (a row of a Linear, all of a convolution), with an
-    integer zero point: what XNNPACK computes for its `qd8` kernels.
+    step = (max(x, 0) - min(x, 0)) / 255 over the last axis, with an integer zero point: what XNNPACK computes for
+    its `qd8` kernels.
     """
-    low, high = x.amin(together, keepdim=True).clamp(max=0), x.amax(together, keepdim=True).clamp(min=0)
+    low, high = x.amin(-1, keepdim=True).clamp(max=0), x.amax(-1, keepdim=True).clamp(min=0)
     step = (high - low) / 255
     step = torch.where(step > 0, step, torch.ones_like(step))
     zero_point = (-128 - low / step).round()

@@ -17,7 +17,10 @@ Function: TypeAlias = Literal["relu", "gelu", "gelu_new", "silu", "tanh"]
 
 @dataclass(frozen=True)
 class Gather:
-    """`(table (rows, ...), ids) -> table[ids]`. An id outside of the table is an error at run time."""
+    """`(table (rows, ...), ids) -> table[ids]`; real numbers too where each row of the table has a scale of its own.
+
+    An id outside of the table is an error at run time.
+    """
 
 
 @dataclass(frozen=True)

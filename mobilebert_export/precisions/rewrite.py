@@ -35,17 +35,6 @@ class Rewriter:
         self._tensors[name] = replace(original, data=None)
         self._nodes.append(Node(op.Dequantize(), (stored,), (name,)))
 
-    def look_up_stored(self, node: Node, data: NDArray[np.generic], quantization: Affine | None = None) -> None:
-        """Copies a node that looks up rows of a table: the table is stored otherwise, its rows become real behind."""
-        table, *rest = node.inputs
-        (output,) = node.outputs
-        rows = f"{output}.{data.dtype}"
-        self.store(table, data, quantization)
-        original = self._tensors[output]
-        self._tensors[rows] = replace(original, name=rows, dtype=data.dtype, quantization=quantization)
-        self._nodes.append(Node(node.operator, (table, *rest), (rows,)))
-        self._nodes.append(Node(op.Dequantize(), (rows,), (output,)))
-
     def finish(self) -> Graph:
         """The graph with all that was copied."""
         return replace(self.graph, tensors=self._tensors, nodes=tuple(self._nodes))

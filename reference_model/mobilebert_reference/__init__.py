@@ -11,7 +11,7 @@ from mobilebert_reference.errors import CheckpointError, ConfigurationError, Ref
 
 if TYPE_CHECKING:
     from mobilebert_reference.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-    from mobilebert_reference.encoder import MobileBertModel
+    from mobilebert_reference.encoder import MobileBertArchitecture, MobileBertModel
     from mobilebert_reference.heads import (
         MobileBertForMaskedLM,
         MobileBertForMultipleChoice,
@@ -28,6 +28,7 @@ __all__ = [
     "CheckpointError",
     "ConfigurationError",
     "Encoding",
+    "MobileBertArchitecture",
     "MobileBertConfig",
     "MobileBertForMaskedLM",
     "MobileBertForMultipleChoice",
@@ -47,6 +48,7 @@ __all__ = [
 _MODULES = {
     "Checkpoint": "checkpoint",
     "Encoding": "tokenizer",
+    "MobileBertArchitecture": "encoder",
     "MobileBertModel": "encoder",
     "Tokenizer": "tokenizer",
     "load_checkpoint": "checkpoint",

@@ -103,10 +103,11 @@ def save_checkpoint(model: MobileBertArchitecture, tokenizer: Tokenizer, directo
     config = replace(model.config, architectures=(type(model).__name__,)).to_dict()
     config.pop("torch_dtype", None)  # how older versions of transformers spell the next key
     config["dtype"] = dtype
-    partial = directory.with_name(f".{directory.name}.{secrets.token_hex(4)}.partial")
     try:
         if directory.is_dir() and any(directory.iterdir()):
             raise CheckpointError(f"{directory}: expected a new or an empty directory, found files in it; remove them")
+        place = directory.absolute()
+        partial = place.with_name(f".{place.name}.{secrets.token_hex(4)}.partial")
         partial.mkdir(parents=True)
         try:
             text = json.dumps(config, indent=2, sort_keys=True, allow_nan=False)
@@ -114,7 +115,7 @@ def save_checkpoint(model: MobileBertArchitecture, tokenizer: Tokenizer, directo
             tensors = {name: tensor.contiguous() for name, tensor in state.items() if name not in model.tied_parameters}
             write_weights(partial / "model.safetensors", tensors)
             tokenizer.save(partial)
-            partial.rename(directory)
+            partial.rename(place)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
@@ -154,13 +155,12 @@ def _load(directory: Path, *, allow_missing_head: bool) -> Checkpoint:
 
 def _renamed(stored: Mapping[str, StoredTensor], model: MobileBertArchitecture) -> dict[str, StoredTensor]:
     """Give tensors the names that they have in `model`."""
-    bare = not any(name.startswith("mobilebert.") for name in stored)
     renamed: dict[str, StoredTensor] = {}
     for old, tensor in stored.items():
         name = re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", old))
         if isinstance(model, MobileBertModel):
             name = name.removeprefix("mobilebert.")
-        elif bare and name.startswith(("embeddings.", "encoder.", "pooler.")):
+        elif name.startswith(("embeddings.", "encoder.", "pooler.")):  # of a bare encoder
             name = f"mobilebert.{name}"
         if name in renamed:
             raise CheckpointError(f"expected each tensor once, got {list_names([name])} under two names")
@@ -172,16 +172,16 @@ def _fill(model: MobileBertArchitecture, stored: Mapping[str, StoredTensor], *, 
     """Give a model on the meta device its values, once it is sure that they are there and right."""
     absent = _absent_head_modules(model, stored)
     new = absent if allow_missing_head else []
-    shapes = {name: tuple(parameter.shape) for name, parameter in model.state_dict().items()}
+    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     usable = {
         name: tensor for name, tensor in stored.items() if tensor.shape == shapes.get(name) and tensor.dtype is not None
     }
     dtype = torch.float64 if torch.float64 in {tensor.dtype for tensor in usable.values()} else torch.float32
     values = {name: _copied(tensor.read(), dtype) for name, tensor in usable.items()}
 
-    needed = {name for name in shapes if name not in model.tied_parameters and not _is_in(name, new)}
     problems = {
-        "missing": needed - stored.keys(),
+        "missing": {name for name in shapes if name not in model.tied_parameters and not _is_in(name, new)}
+        - stored.keys(),
         "unexpected": {name for name in stored.keys() - shapes if not _HARMLESS.fullmatch(name)},
         "misshapen": {
             f"{name} of {stored[name].shape} instead of {shape}"

@@ -102,9 +102,13 @@ def test_existing_output_is_replaced_only_when_asked(
 
 def test_file_below_the_floor_is_not_put_in_place(tmp_path: Path, call: Callable[..., tuple[int, str, str]]) -> None:
     model = random_model("MobileBertForSequenceClassification", "near_one", vocab_size=VOCABULARY_SIZE)
-    with torch.no_grad():  # one piece ten thousand times the others: int8 of one scale for the table cannot hold both
-        model.mobilebert.embeddings.word_embeddings.weight[4] *= 1e4
-    checkpoint = write_checkpoint(model, tmp_path / "uneven")
+    with torch.no_grad():  # a channel that no one reads, a million times the others: int8 of one scale a row holds only it
+        model.mobilebert.embeddings.LayerNorm.bias[0] = 1e6
+        for name, parameter in model.named_parameters():
+            if name.endswith(("bottleneck.input.dense.weight", "bottleneck.attention.dense.weight", "value.weight")):
+                parameter[:, 0] = 0
+        model.mobilebert.pooler.dense.weight[:, 0] = 0
+    checkpoint = write_checkpoint(model, tmp_path / "outlier")
     before = set(tmp_path.iterdir())
     code, output, error = call("tflite", checkpoint, "--quantize", "dynamic", "--seq-len", 16)
     assert (code, output) == (1, "")

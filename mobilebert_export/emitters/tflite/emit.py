@@ -52,7 +52,10 @@ class _Emitter:
         """Writes the operator, or operators, of one node."""
         match node.operator:
             case op.Gather():
-                self._simple(node, BuiltinOperator.GATHER, schema.GatherOptionsT())
+                if self._graph.tensors[node.inputs[0]].quantization is None:
+                    self._simple(node, BuiltinOperator.GATHER, schema.GatherOptionsT())
+                else:
+                    self._embedding_lookup(node)
             case op.Linear(activation=activation):
                 options = schema.FullyConnectedOptionsT()
                 options.fusedActivationFunction = _FUSED[activation]
@@ -128,6 +131,18 @@ class _Emitter:
         inputs = [row, self._tensor(weight), self._tensor(bias)]
         self._write(BuiltinOperator.CONV_2D, node, inputs, [convolved], options)
         self._reshape(convolved, self._tensor(output), (batch, sequence, channels))
+
+    def _embedding_lookup(self, node: Node) -> None:
+        """A gather from a table with a scale for each row, which gives real numbers; its ids have one dimension."""
+        table, ids = node.inputs
+        (output,) = node.outputs
+        batch, sequence = self._shape(ids)
+        width = self._shape(output)[2]
+        flat = self._file.tensor(f"{ids}.flat", (batch * sequence,), np.dtype(np.int32))
+        rows = self._value(f"{output}.rows", (batch * sequence, width))
+        self._reshape(self._tensor(ids), flat, (batch * sequence,))
+        self._write(BuiltinOperator.EMBEDDING_LOOKUP, node, [flat, self._tensor(table)], [rows], None)
+        self._reshape(rows, self._tensor(output), (batch, sequence, width))
 
     def _activation(self, node: Node, function: op.Function) -> None:
         match function:

@@ -54,9 +54,9 @@ def version_of(signature: Signature) -> int:
         # weight scale for each channel.
         return 12 if operand == _FLOAT32 and signature.weight == _INT8 and signature.per_channel else 5
     if code == BuiltinOperator.CONV_2D:
-        if operand == _FLOAT32 and signature.weight == _INT8:
-            return 5 if signature.per_channel else 2
         return {_INT8: 3, _INT16: 4}.get(operand, 1)
+    if code == BuiltinOperator.EMBEDDING_LOOKUP:
+        return 4 if signature.per_channel else 1
     if code == BuiltinOperator.DEQUANTIZE:
         if operand == _INT8:
             return 5 if signature.per_channel else 2
