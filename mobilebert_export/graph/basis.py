@@ -59,7 +59,7 @@ class Basis:
         With B = diag(2, 4) and c = (1, 0), y = x₁ + x₂ is 2 x̃₁ + 4 x̃₂ + 1.
         """
         folded = weight * self.matrix if self.is_diagonal else weight @ self.matrix
-        return folded, bias + weight @ self.offset
+        return folded, bias + (weight @ self.offset if np.any(self.offset) else 0.0)
 
     def written_by(self, weight: Array, bias: Array) -> tuple[Array, Array]:
         """Weight (n, in) and bias (n) of the Linear that gives x, made to give x̃: B⁻¹ W and B⁻¹ (b - c)."""

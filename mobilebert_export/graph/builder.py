@@ -1,6 +1,7 @@
 """Writes a graph one node at a time and infers every shape."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -9,7 +10,7 @@ from typing_extensions import assert_never
 from mobilebert_export.errors import GraphError
 from mobilebert_export.graph import operators as op
 from mobilebert_export.graph.basis import Basis
-from mobilebert_export.graph.graph import Graph, Node, Tensor, constant
+from mobilebert_export.graph.graph import Freedom, FreeStream, Graph, Node, Tensor, constant
 from mobilebert_export.graph.operators import Dimension, Operator, Shape
 
 
@@ -25,6 +26,7 @@ class GraphBuilder:
         self._nodes: list[Node] = []
         self._inputs: list[str] = []
         self._bases: dict[str, Basis] = {}
+        self._streams: dict[str, FreeStream] = {}
 
     def input(self, name: str, shape: Shape) -> str:
         """An int32 tensor that the caller feeds."""
@@ -53,13 +55,21 @@ class GraphBuilder:
         """The shape of a tensor that was added before."""
         return self._tensors[name].shape
 
-    def keep_basis(self, name: str, basis: Basis) -> None:
-        """Notes in which coordinates a tensor stands for its namesake of the reference."""
+    def keep_basis(self, name: str, basis: Basis, *, start: str | None = None) -> None:
+        """Notes in which coordinates a tensor stands for its namesake of the reference, and whose stream it goes on."""
         self._bases[name] = basis
+        if start is not None:
+            stream = self._streams[start]
+            self._streams[start] = replace(stream, tensors=(*stream.tensors, name))
+
+    def start_stream(self, name: str, basis: Basis, freedom: Freedom) -> None:
+        """Notes that the basis of a tensor was free to choose."""
+        self._streams[name] = FreeStream((), freedom)
+        self.keep_basis(name, basis, start=name)
 
     def finish(self, outputs: Mapping[str, str]) -> Graph:
         """The graph with these outputs."""
-        return Graph(self._tensors, tuple(self._nodes), tuple(self._inputs), outputs, self._bases)
+        return Graph(self._tensors, tuple(self._nodes), tuple(self._inputs), outputs, self._bases, self._streams)
 
     def _add(self, tensor: Tensor) -> str:
         if tensor.name in self._tensors:

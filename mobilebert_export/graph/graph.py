@@ -7,6 +7,7 @@ file that is emitted.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Literal, TypeAlias
 
 import numpy as np
 from mobilebert_quantization import Affine
@@ -15,6 +16,8 @@ from numpy.typing import DTypeLike, NDArray
 from mobilebert_export.errors import GraphError
 from mobilebert_export.graph.basis import Basis
 from mobilebert_export.graph.operators import BATCH, SEQUENCE, Dimension, Operator, Positions, Reshape, Shape
+
+Freedom: TypeAlias = Literal["any", "scale", "positive"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,21 @@ class Node:
 
 
 @dataclass(frozen=True)
+class FreeStream:
+    """Tensors that share a basis which was free to choose.
+
+    Attributes:
+        tensors: in order; the first one is where the basis is chosen.
+        freedom: which bases leave the function as it is: `any` invertible matrix and offset, a `scale` for each
+            channel, or only
+            a `positive` one, which a ReLU lets pass.
+    """
+
+    tensors: tuple[str, ...]
+    freedom: Freedom
+
+
+@dataclass(frozen=True)
 class Graph:
     """Nodes in the order in which they run.
 
@@ -60,6 +78,7 @@ class Graph:
         inputs: names of the tensors that a caller feeds, in order.
         outputs: what a caller gets, in order: the name of each output, and of the tensor that holds it.
         bases: for a tensor that stands for one of the reference in other coordinates, these coordinates.
+        streams: where a basis was free to choose, by the name of the tensor that starts in it.
     """
 
     tensors: Mapping[str, Tensor]
@@ -67,6 +86,7 @@ class Graph:
     inputs: tuple[str, ...]
     outputs: Mapping[str, str]
     bases: Mapping[str, Basis] = field(default_factory=dict, repr=False)
+    streams: Mapping[str, FreeStream] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         known = set(self.inputs) | {name for name, tensor in self.tensors.items() if tensor.is_constant}

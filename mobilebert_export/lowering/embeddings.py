@@ -46,52 +46,54 @@ def embeddings(
         """Rows (n, hidden) of a table or a transposed weight, after the norm's gain and in the stream's basis."""
         return basis.to_stored(gain * rows, offset=False)
 
-    # Every gather stands first: behind them, a delegate can take the graph in one piece.
+    def table(name: str, rows: Array) -> str:
+        return build.graph.constant(f"{prefix}.{name}.weight", rows)
+
     transformed = config.trigram_input or config.embedding_size != config.hidden_size
-    table = weights.array(f"{prefix}.word_embeddings.weight")
-    table_name, words_name = f"{prefix}.word_embeddings.weight", f"{prefix}.word_embeddings"
-    words = build.graph.node(
-        op.Gather(), build.graph.constant(table_name, table if transformed else stored(table)), ids, name=words_name
-    )
-    types = build.graph.node(
-        op.Gather(),
-        build.graph.constant(
-            f"{prefix}.token_type_embeddings.weight", stored(weights.array(f"{prefix}.token_type_embeddings.weight"))
-        ),
-        token_types,
-        name=f"{prefix}.token_type_embeddings",
-    )
+    words_name = f"{prefix}.word_embeddings"
+    word_rows = weights.array(f"{words_name}.weight")
+    # Zeros past both ends stay zeros in any scale, but not with an offset.
+    words_basis = build.basis(words_name, config.embedding_size).without_offset()
+    word_rows = words_basis.to_stored(word_rows) if transformed else stored(word_rows)
+
+    # Every gather stands first: behind them, a delegate can take the graph in one piece.
+    type_rows = stored(weights.array(f"{prefix}.token_type_embeddings.weight"))
+    words = build.graph.node(op.Gather(), table("word_embeddings", word_rows), ids, name=words_name)
+    types_name = f"{prefix}.token_type_embeddings"
+    types = build.graph.node(op.Gather(), table("token_type_embeddings", type_rows), token_types, name=types_name)
 
     constant = bias - basis.offset
     if transformed:
         transformation = weights.affine(f"{prefix}.embedding_transformation")
         constant = constant + gain * transformation.bias
-        words = _transformed(
-            build, words, Affine(stored(transformation.weight.T).T, np.zeros(config.hidden_size)), config
-        )
+        words_stream = build.free_stream(words, words_basis, "scale")
+        weight = stored(transformation.weight.T).T
+        words = _trigram(build, words_stream, weight) if config.trigram_input else _widened(build, words_stream, weight)
 
-    positions = build.graph.node(
-        op.Positions(),
-        build.graph.constant(
-            f"{prefix}.position_embeddings.weight",
-            stored(weights.array(f"{prefix}.position_embeddings.weight")) + basis.to_stored(constant, offset=False),
-        ),
-        ids,
-        name=f"{prefix}.position_embeddings",
+    position_rows = stored(weights.array(f"{prefix}.position_embeddings.weight")) + basis.to_stored(
+        constant, offset=False
     )
+    positions_name = f"{prefix}.position_embeddings"
+    positions = build.graph.node(op.Positions(), table("position_embeddings", position_rows), ids, name=positions_name)
     placed = build.graph.node(op.Add(), words, positions, name=f"{prefix}.placed")
     total = build.graph.node(op.Add(), placed, types, name=prefix if fold else f"{prefix}.sum")
-    return build.stream(total, basis) if fold else build.normalized(total, norm, prefix)
+    return build.free_stream(total, basis) if fold else build.normalized(total, norm, prefix)
 
 
-def _transformed(build: StreamBuilder, words: str, affine: Affine, config: "MobileBertConfig") -> str:
-    """The words' Linear to the hidden size: of each alone, or of three neighbours as one convolution."""
-    name = "mobilebert.embeddings.embedding_transformation"
-    bias = build.graph.constant(f"{name}.bias", affine.bias)
-    if not config.trigram_input:
-        return build.graph.node(
-            op.Linear(), words, build.graph.constant(f"{name}.weight", affine.weight), bias, name=name
-        )
+_TRANSFORMATION = "mobilebert.embeddings.embedding_transformation"
+
+
+def _widened(build: StreamBuilder, words: Stream, weight: Array) -> str:
+    """Each word alone, from the embedding size to the hidden size, by a weight (hidden, embedding)."""
+    affine = Affine(weight, np.zeros(len(weight)))
+    return build.linear(words, affine, _TRANSFORMATION).tensor
+
+
+def _trigram(build: StreamBuilder, words: Stream, weight: Array) -> str:
+    """Each word with both its neighbours, by a weight (hidden, 3 · embedding), as one convolution."""
     # The checkpoint's columns are [next, this, previous]; a convolution's taps run from previous to next.
-    taps = affine.weight.reshape(config.hidden_size, 3, config.embedding_size)[:, ::-1]
-    return build.graph.node(op.Convolution(), words, build.graph.constant(f"{name}.weight", taps), bias, name=name)
+    taps = weight.reshape(len(weight), 3, -1)[:, ::-1]
+    kernel = words.basis.read_by(taps, np.zeros(len(weight)))[0]
+    bias = build.graph.constant(f"{_TRANSFORMATION}.bias", np.zeros(len(weight)))
+    kernel_name = build.graph.constant(f"{_TRANSFORMATION}.weight", kernel)
+    return build.graph.node(op.Convolution(), words.tensor, kernel_name, bias, name=_TRANSFORMATION)

@@ -60,7 +60,7 @@ class EncoderLayer:
 
     def _first(self, x: Stream) -> Stream:
         first = self.build.graph.node(op.First(axis=1), x.tensor, name=f"{x.tensor}.first")
-        return self.build.stream(first, x.basis)
+        return self.build.stream(first, x.basis, x)
 
     def _bottleneck(self, which: str, hidden: Stream) -> Stream:
         """Norm(Linear(hidden)), from the hidden size to the bottleneck's."""
@@ -81,7 +81,7 @@ class EncoderLayer:
         probabilities = graph.node(op.Softmax(), masked, name=f"{name}.self.probabilities")
         context = graph.node(op.MatMul(), probabilities, value_heads, name=f"{name}.self.context.heads")
         # The rows of a softmax sum to one: a weighted mean of values is in the values' own basis, offset and all.
-        merged = self.build.stream(self._merged(context, f"{name}.self"), values.basis)
+        merged = self.build.stream(self._merged(context, f"{name}.self"), values.basis, values)
         output, norm = self.weights.affine(f"{name}.output.dense"), self.weights.norm(f"{name}.output.LayerNorm")
         return self.build.residual_norm(merged, output, residual, norm, f"{name}.output")
 
@@ -114,7 +114,8 @@ class EncoderLayer:
         """Values (batch, positions, heads · head size), without what is the same for all positions."""
         values = self.weights.affine(name)
         constant = value.basis.read_by(values.weight, values.bias)[1]
-        return self.build.linear(value, values, name, into=Basis(np.ones_like(constant), constant))
+        basis = Basis(self.build.basis(name, len(constant)).matrix, constant)
+        return self.build.free_stream(self.build.linear(value, values, name, into=basis).tensor, basis, "scale")
 
     @property
     def _head_size(self) -> int:

@@ -38,7 +38,7 @@ class HeadBuilder:
         if positions != 1:
             first = self.build.graph.node(op.First(axis=1), first, name="pooler.first")
         flat = self.build.graph.node(op.Reshape((batch, self.config.hidden_size)), first, name="pooler.input")
-        pooled = self.build.stream(flat, self.hidden.basis)
+        pooled = self.build.stream(flat, self.hidden.basis, self.hidden)
         if not self.config.classifier_activation:
             return pooled
         dense = self.build.linear(pooled, self.weights.affine("mobilebert.pooler.dense"), "mobilebert.pooler.dense")
@@ -49,7 +49,9 @@ class HeadBuilder:
         """The masked-LM head: a transform with a true LayerNorm, then (batch, sequence, vocabulary) scores."""
         name = "cls.predictions"
         dense = self.weights.affine(f"{name}.transform.dense")
-        activated = self.build.activated(self.hidden, dense, f"{name}.transform.activated", self.config.hidden_act)
+        activated = self.build.activated(
+            self.hidden, dense, f"{name}.transform.activated", self.config.hidden_act, read_by_linears=False
+        )
         transformed = self.build.normalized(
             activated.tensor, self.weights.norm(f"{name}.transform.LayerNorm"), f"{name}.transform"
         )

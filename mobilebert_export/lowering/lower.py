@@ -13,6 +13,7 @@ from mobilebert_export.graph.operators import BATCH, SEQUENCE
 from mobilebert_export.lowering.embeddings import attention_mask, embeddings
 from mobilebert_export.lowering.encoder import EncoderLayer
 from mobilebert_export.lowering.heads import HeadBuilder, head_of
+from mobilebert_export.lowering.rescale import RescaleRule
 from mobilebert_export.lowering.streams import StreamBuilder
 from mobilebert_export.lowering.weights import Weights
 
@@ -29,6 +30,7 @@ def lower(
     *,
     dtype: DTypeLike = np.float32,
     bases: Mapping[str, Basis] | None = None,
+    rescale: RescaleRule = RescaleRule(),  # noqa: B008 - a frozen value
     eliminate: bool = True,
     hidden_states: bool = False,
 ) -> Graph:
@@ -43,6 +45,7 @@ def lower(
         bases: the basis to keep a stream in, by tensor name, where it is free to choose: at the embeddings, at a
             bottleneck, at a
             rescale point. The function stays the same.
+        rescale: which norms multiply their gains in instead of changing the basis.
         eliminate: False leaves each NoNorm as a multiplication and an addition.
         hidden_states: also give the hidden states of the embeddings and of every layer, at all positions.
 
@@ -55,7 +58,7 @@ def lower(
     head = head_of(model)
     weights = Weights(model)
     graph = GraphBuilder(dtype)
-    build = StreamBuilder(graph, bases or {}, eliminate)
+    build = StreamBuilder(graph, bases or {}, rescale, eliminate)
     ids, mask, types = (graph.input(name, (BATCH, SEQUENCE)) for name in INPUTS)
 
     additive = attention_mask(build, mask)

@@ -16,19 +16,25 @@ import numpy as np
 from mobilebert_export.graph import operators as op
 from mobilebert_export.graph.basis import Array, Basis
 from mobilebert_export.graph.builder import GraphBuilder
-
-# A gain below this would leave the stream in a basis whose inverse explodes; a product of gains beyond this, up or
-# down, would drift out of float16's and int8's reach. Either makes the norm a rescale point.
-SMALLEST_GAIN = 0.02
-LARGEST_DRIFT = 64.0
+from mobilebert_export.graph.graph import Freedom
+from mobilebert_export.lowering.rescale import RescaleRule
 
 
 @dataclass(frozen=True)
 class Stream:
-    """A tensor of the graph, and how it stands for one of the reference: x = B x̃ + c."""
+    """A tensor of the graph, and how it stands for one of the reference: x = B x̃ + c.
+
+    Attributes:
+        tensor: the stored one, x̃.
+        basis: B and c.
+        start: the tensor whose basis was free to choose, and with it this one's; None where it was not.
+        drift: (channels), the product of the gains since the start.
+    """
 
     tensor: str
     basis: Basis
+    start: str | None = None
+    drift: Array = field(default_factory=lambda: np.ones(1))
 
 
 @dataclass(frozen=True)
@@ -59,23 +65,30 @@ class StreamBuilder:
     Attributes:
         graph: where the nodes go.
         bases: the basis to keep a tensor in, by name, where it is free to choose; the identity where none is given.
+        rescale: which norms multiply their gains in.
         eliminate: False leaves every NoNorm as a multiplication and an addition, every stream in the identity: the
-            plain graph
-            that the others are compared with.
+            plain graph that the others are compared with.
     """
 
     graph: GraphBuilder
     bases: Mapping[str, Basis] = field(default_factory=dict)
+    rescale: RescaleRule = field(default_factory=RescaleRule)
     eliminate: bool = True
 
     def basis(self, name: str, channels: int) -> Basis:
         """The basis in which the tensor `name` starts."""
         return self.bases.get(name, Basis.identity(channels))
 
-    def stream(self, tensor: str, basis: Basis) -> Stream:
-        """A tensor that is already in the graph, as a stream."""
-        self.graph.keep_basis(tensor, basis)
-        return Stream(tensor, basis)
+    def stream(self, tensor: str, basis: Basis, like: Stream | None = None, gain: Array | None = None) -> Stream:
+        """A tensor that is already in the graph, as a stream; one that goes on `like` another, `gain` times further."""
+        self.graph.keep_basis(tensor, basis, start=like.start if like else None)
+        drift = like.drift if like else np.ones(1)
+        return Stream(tensor, basis, like.start if like else None, drift if gain is None else drift * gain)
+
+    def free_stream(self, tensor: str, basis: Basis, freedom: Freedom = "any") -> Stream:
+        """A tensor that is already in the graph, as a stream that starts here in a basis that was free to choose."""
+        self.graph.start_stream(tensor, basis, freedom)
+        return Stream(tensor, basis, tensor)
 
     def linear(
         self,
@@ -92,33 +105,38 @@ class StreamBuilder:
         fold = norm is not None and norm.epsilon is None and self.eliminate
         if norm is not None and fold:
             affine = affine.then_scaled(norm.weight, norm.bias)
+        free = into is None and fold
         if into is None:
-            into = Basis.identity(channels) if relu or (norm and not fold) else self.basis(name, channels)
+            into = self.basis(name, channels) if free else Basis.identity(channels)
         weight, bias = into.written_by(*x.basis.read_by(affine.weight, affine.bias))
         output = self._linear(x.tensor, weight, bias, f"{name}.dense" if norm and not fold else name, relu=relu)
         if norm is not None and not fold:
             return self.normalized(output, norm, name)
-        return self.stream(output, into)
+        return self.free_stream(output, into) if free else self.stream(output, into)
 
     def residual_norm(self, branch_input: Stream, affine: Affine, x: Stream, norm: Norm, name: str) -> Stream:
         """Norm(Linear(branch_input) + x)."""
         fold = norm.epsilon is None and self.eliminate
-        rescale = fold and self._is_rescale(x, norm)
+        rescale = fold and self.rescale.applies(name, norm.weight, x.drift * norm.weight)
         branch = self.linear(branch_input, affine, f"{name}.dense", into=x.basis.without_offset())
         total = self.graph.node(op.Add(), branch.tensor, x.tensor, name=name if fold and not rescale else f"{name}.sum")
         if not fold:
             return self.normalized(total, norm, name)
         if rescale:
             return self._rescaled(total, x.basis, norm, name)
-        return self.stream(total, x.basis.after_affine(norm.weight, norm.bias))
+        return self.stream(total, x.basis.after_affine(norm.weight, norm.bias), x, norm.weight)
 
-    def activated(self, x: Stream, affine: Affine, name: str, function: str) -> Stream:
+    def activated(self, x: Stream, affine: Affine, name: str, function: str, *, read_by_linears: bool = True) -> Stream:
         """An activation of the Linear of a stream: ReLU inside of the Linear, any other as a node of its own."""
-        if function == "relu":
+        if function != "relu":
+            dense = self.linear(x, affine, f"{name}.dense")
+            output = self.graph.node(op.Activation(cast("op.Function", function)), dense.tensor, name=name)
+            return self.stream(output, dense.basis)
+        if not read_by_linears:
             return self.linear(x, affine, name, relu=True)
-        dense = self.linear(x, affine, f"{name}.dense")
-        output = self.graph.node(op.Activation(cast("op.Function", function)), dense.tensor, name=name)
-        return self.stream(output, dense.basis)
+        # ReLU(s x) = s ReLU(x) for s > 0: each unit may be kept in a scale of its own.
+        basis = self.basis(name, len(affine.bias))
+        return self.free_stream(self.linear(x, affine, name, into=basis, relu=True).tensor, basis, "positive")
 
     def materialized(self, x: Stream, name: str) -> Stream:
         """The stream in the identity: what an output or a non-linear operation needs."""
@@ -153,14 +171,6 @@ class StreamBuilder:
             output = self.graph.node(op.Add(), scaled, bias, name=name)
         return self.stream(output, Basis.identity(len(norm.bias)))
 
-    @staticmethod
-    def _is_rescale(x: Stream, norm: Norm) -> bool:
-        """Whether folding the norm would leave a basis that is (nearly) singular or out of reach of small numbers."""
-        after = x.basis.after_affine(norm.weight, norm.bias).matrix
-        scale = np.abs(after) if x.basis.is_diagonal else np.linalg.norm(after, axis=1)
-        outside = (scale < 1 / LARGEST_DRIFT) | (scale > LARGEST_DRIFT)
-        return bool(np.any((np.abs(norm.weight) < SMALLEST_GAIN) | outside))
-
     def _rescaled(self, total: str, basis: Basis, norm: Norm, name: str) -> Stream:
         """A rescale point: the gains are multiplied in, and the stream starts anew in a basis that is free to choose.
 
@@ -170,7 +180,7 @@ class StreamBuilder:
         fresh = Basis(self.basis(name, len(norm.bias)).matrix, after.offset)
         if after.is_diagonal and fresh.is_diagonal:
             factor = self.graph.constant(f"{name}.rescale", after.matrix / fresh.matrix)
-            return self.stream(self.graph.node(op.Multiply(), total, factor, name=name), fresh)
+            return self.free_stream(self.graph.node(op.Multiply(), total, factor, name=name), fresh)
         matrix = np.diag(after.matrix) if after.is_diagonal else after.matrix
         weight = fresh.to_stored(matrix.T, offset=False).T
-        return self.stream(self._linear(total, weight, np.zeros(len(weight)), name), fresh)
+        return self.free_stream(self._linear(total, weight, np.zeros(len(weight)), name), fresh)

@@ -102,7 +102,7 @@ def test_existing_output_is_replaced_only_when_asked(
 
 def test_file_below_the_floor_is_not_put_in_place(tmp_path: Path, call: Callable[..., tuple[int, str, str]]) -> None:
     model = random_model("MobileBertForSequenceClassification", "near_one", vocab_size=VOCABULARY_SIZE)
-    with torch.no_grad():  # a channel that no one reads, a million times the others: int8 of one scale a row holds only it
+    with torch.no_grad():  # a channel that no one reads, a million times the others: a row in int8 holds nothing else
         model.mobilebert.embeddings.LayerNorm.bias[0] = 1e6
         for name, parameter in model.named_parameters():
             if name.endswith(("bottleneck.input.dense.weight", "bottleneck.attention.dense.weight", "value.weight")):

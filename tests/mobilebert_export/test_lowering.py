@@ -136,34 +136,44 @@ def test_streams_stand_for_the_reference_in_their_bases() -> None:
         np.testing.assert_allclose(value, expected[name], atol=EXACT * np.abs(expected[name]).max(), err_msg=name)
 
 
-def test_any_basis_of_a_stream_gives_the_same_outputs() -> None:
+def rotation(generator: np.random.Generator, channels: int) -> Basis:
+    matrix = np.linalg.qr(generator.normal(size=(channels, channels)))[0] * generator.uniform(0.3, 3, channels)
+    return Basis(matrix, generator.normal(size=channels))
+
+
+def scale(generator: np.random.Generator, channels: int) -> Basis:
+    return Basis(generator.uniform(0.3, 3, channels), np.zeros(channels))
+
+
+def signed_scale(generator: np.random.Generator, channels: int) -> Basis:
+    flipped = scale(generator, channels).matrix * generator.choice([-1, 1], channels)
+    return Basis(flipped, generator.normal(size=channels))
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("gains", ["near_one", "any"])
+@pytest.mark.parametrize("make", [rotation, signed_scale])
+def test_any_basis_of_every_free_stream_gives_the_same_outputs(architecture: str, gains: str, make: Any) -> None:
+    model = random_model(architecture, gains)
     generator = np.random.default_rng(0)
+    makers = {"any": make, "scale": signed_scale, "positive": scale}
+    plain = lower(model, model.config)
+    free = plain.streams
+    assert {stream.freedom for stream in free.values()} == set(makers)
+    widths = {start: int(plain.tensors[start].shape[-1]) for start in free}
+    bases = {start: makers[stream.freedom](generator, widths[start]) for start, stream in free.items()}
+    graph = lower(model, model.config, dtype=np.float64, bases=bases)
+    assert_same(graph, model, random_inputs(model.config))
 
-    def rotation(channels: int) -> Basis:
-        matrix = np.linalg.qr(generator.normal(size=(channels, channels)))[0] * generator.uniform(0.3, 3, channels)
-        return Basis(matrix, generator.normal(size=channels))
 
-    def diagonal(channels: int) -> Basis:
-        return Basis(
-            generator.uniform(0.3, 3, channels) * generator.choice([-1, 1], channels), generator.normal(size=channels)
-        )
-
-    for gains in ("near_one", "any"):
-        model = random_model("MobileBertForTokenClassification", gains)
-        free = {"mobilebert.embeddings": 32}
-        for index in range(3):
-            layer = f"mobilebert.encoder.layer.{index}"
-            free |= {
-                f"{layer}.bottleneck.input": 16,
-                f"{layer}.bottleneck.attention": 16,
-                layer: 32,
-                f"{layer}.ffn.0": 16,
-            }
-        for make in (rotation, diagonal):
-            graph = lower(
-                model, model.config, dtype=np.float64, bases={name: make(width) for name, width in free.items()}
-            )
-            assert_same(graph, model, random_inputs(model.config))
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_takes_scales(variant: str) -> None:
+    model = random_model("MobileBertForTokenClassification", "near_one", **VARIANTS[variant])
+    generator = np.random.default_rng(0)
+    plain = lower(model, model.config)
+    bases = {start: scale(generator, int(plain.tensors[start].shape[-1])) for start in plain.streams}
+    graph = lower(model, model.config, dtype=np.float64, bases=bases)
+    assert_same(graph, model, random_inputs(model.config))
 
 
 def test_pooled_head_computes_only_the_first_position_of_the_last_layer() -> None:
