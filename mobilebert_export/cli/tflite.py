@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+# Fewer calibration rows than this hardly show a tensor's range.
+ENOUGH_ROWS = 100
+
 if TYPE_CHECKING:
     from mobilebert_export.export import Export
 
@@ -26,6 +29,13 @@ def tflite(
         typer.Argument(help="Directory of the fine-tuned model. Without one: the demo model.", show_default=False),
     ] = None,
     quantize: Annotated[Quantize, typer.Option(help="How numbers are stored and computed.")] = Quantize.NONE,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            help="Text like what the model will meet: .jsonl rows with a text, or lines. Default: the demo's queries.",
+            show_default=False,
+        ),
+    ] = None,
     seq_len: Annotated[int, typer.Option(help="Tokens of a row, padding included.")] = 128,
     output: Annotated[
         Path | None,
@@ -42,6 +52,7 @@ def tflite(
         from mobilebert_reference import load_checkpoint
         from mobilebert_reference.demo import CHECKPOINT
 
+        from mobilebert_export.calibration import CalibrationText
         from mobilebert_export.export import export_tflite
         from mobilebert_export.precisions import Precision
 
@@ -52,6 +63,7 @@ def tflite(
             load_checkpoint(directory),
             output or Path(f"{name}-{quantize.value}.tflite"),
             precision=precision,
+            calibration=CalibrationText(calibration) if calibration else None,
             sequence_length=seq_len,
             overwrite=overwrite,
             progress=status.update,
@@ -59,10 +71,21 @@ def tflite(
     if json:
         print(json_module.dumps({"checkpoint": str(directory), "quantize": quantize.value, **export.to_dict()}))  # noqa: T201
     else:
-        _show(export, quantize)
+        _show(export, quantize, _calibrated_on(export, calibration, checkpoint))
 
 
-def _show(export: "Export", quantize: Quantize) -> None:
+def _calibrated_on(export: "Export", calibration: Path | None, checkpoint: Path | None) -> str:
+    """What the file was fitted to, and what to do if that is not what the model will meet."""
+    if not export.calibration_rows:
+        return "none needed"
+    rows = f"{export.calibration_rows} rows"
+    if calibration is None and checkpoint is not None:
+        return f"{rows} of generic text; --calibration FILE with text of your own does better"
+    few = f"; {ENOUGH_ROWS} or more would show its ranges better" if export.calibration_rows < ENOUGH_ROWS else ""
+    return f"{rows} of {calibration or 'the demo model'}{few}"
+
+
+def _show(export: "Export", quantize: Quantize, calibrated_on: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -72,6 +95,7 @@ def _show(export: "Export", quantize: Quantize) -> None:
         precision = f"{precision} ({quantize.value} means {precision} until static int8 is built)"
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_row("precision", precision)
+    table.add_row("calibration", calibrated_on)
     table.add_row("size", f"{export.size / 1e6:.2f} MB")
     table.add_row("nodes", str(export.nodes))
     table.add_row("partitions", f"{export.partitions} (LiteRT on this CPU; 1 is best)")

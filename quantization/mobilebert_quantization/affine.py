@@ -3,7 +3,8 @@
     real = scale * (stored - zero_point)
 
 Source: Jacob et al. 2018 (arXiv 1712.05877), section 2.1; and the TFLite quantization specification, which keeps
-symmetric int8 weights within [-127, 127] and allows one scale for each slice along one axis.
+symmetric int8 weights within [-127, 127], lets int8 activations use all of [-128, 127], wants zero point 0 of 16-bit
+activations, and allows one scale for each slice along one axis.
 """
 
 from dataclasses import dataclass
@@ -12,8 +13,14 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-Bits: TypeAlias = Literal[8, 16]
-_STORED: dict[Bits, type[np.signedinteger]] = {8: np.int8, 16: np.int16}
+# 4 and 8 for weights, 8 and 16 for activations, 32 for biases. Values of 4 bits lie one to a byte here: packing two
+# into one is the file's matter.
+Bits: TypeAlias = Literal[4, 8, 16, 32]
+_STORED: dict[Bits, type[np.signedinteger]] = {4: np.int8, 8: np.int8, 16: np.int16, 32: np.int32}
+
+# Kernels add the products to the bias in 32 bits. Half of the range is left to them: 2^30 holds the products of 33,000
+# inputs of 8 bits at their largest (255 * 127).
+_LARGEST_BIAS = 2**30
 
 
 @dataclass(frozen=True)
@@ -25,12 +32,14 @@ class Affine:
         zero_point: the same shape, int64: the stored value that stands for 0.
         axis: the axis along which the scales differ; None for one scale.
         bits: width of a stored value.
+        narrow: leave the lowest stored value unused, so that the range is symmetric, as TFLite wants of weights.
     """
 
     scale: NDArray[np.float32]
     zero_point: NDArray[np.int64]
     axis: int | None
     bits: Bits
+    narrow: bool = False
 
     def __post_init__(self) -> None:
         if self.scale.ndim != 1 or self.scale.shape != self.zero_point.shape:
@@ -39,32 +48,107 @@ class Affine:
         if not (np.all(np.isfinite(self.scale)) and np.all(self.scale > 0)):
             raise ValueError("expected finite, positive scales")
 
+    @property
+    def limits(self) -> tuple[int, int]:
+        """The lowest and the highest stored value: (-127, 127) for narrow 8 bits, else (-128, 127)."""
+        return -(2 ** (self.bits - 1)) + self.narrow, 2 ** (self.bits - 1) - 1
+
 
 def symmetric(values: NDArray[np.floating], *, axis: int | None, bits: Bits = 8) -> Affine:
-    """Parameters with zero point 0 that store the largest magnitude as 2^(bits-1) - 1, for each slice along `axis`.
+    """Parameters of weights: zero point 0, the largest magnitude of each slice along `axis` stored as 2^(bits-1) - 1.
 
-    scale = max |values| / (2^(bits-1) - 1); a slice of zeros gets scale 1.
+    scale = max |values| / (2^(bits-1) - 1); a slice of zeros gets scale 1. The stored range is narrow.
     For 8 bits and values (-2.54, 1.0) the scale is 0.02 and the stored values are (-127, 50).
 
     Raises:
-        ValueError: a value is not finite.
+        ValueError: a value is not finite, or too large for a float32 scale.
     """
     rest = None if axis is None else tuple(i for i in range(values.ndim) if i != axis % values.ndim)
     largest = np.atleast_1d(np.abs(values).max(axis=rest)).astype(np.float64)
     if not np.all(np.isfinite(largest)):
         raise ValueError("expected finite values to quantize, got NaN or infinity")
-    # The smallest normal float32: a smaller scale would be 0, or a subnormal that kernels flush to 0.
-    smallest = float(np.finfo(np.float32).tiny)
-    scale = np.where(largest > 0, np.maximum(largest / (2 ** (bits - 1) - 1), smallest), 1.0).astype(np.float32)
-    return Affine(scale, np.zeros(scale.shape, np.int64), axis, bits)
+    scale = _step(largest, 2 ** (bits - 1) - 1)
+    return Affine(scale, np.zeros(scale.shape, np.int64), axis, bits, narrow=True)
+
+
+def symmetric_range(low: float, high: float, *, bits: Bits) -> Affine:
+    """Parameters of activations from `low` to `high` with zero point 0: 16-bit ones, and 8-bit ones that must have it.
+
+    scale = max(-low, high) / (2^(bits-1) - 1); an empty range gets scale 1.
+    For 8 bits and (-1.0, 2.54) the scale is 0.02; 2.54 is stored as 127.
+
+    Raises:
+        ValueError: `low` is above `high`, or one of them is not finite or too large for a float32 scale.
+    """
+    low, high = _holding_zero(low, high)
+    return Affine(_step(np.array([max(-low, high)]), 2 ** (bits - 1) - 1), np.zeros(1, np.int64), None, bits)
+
+
+def asymmetric(low: float, high: float, *, bits: Bits = 8) -> Affine:
+    """Parameters of activations from `low` to `high`, widened to hold 0, which is stored exactly.
+
+    scale = (high - low) / (2^bits - 1), zero_point = round(-2^(bits-1) - low / scale): every value of the range is
+    within half a step of its stored one. An empty range gets scale 1 and zero point 0.
+    For 8 bits and (-1.0, 4.1) the scale is 0.02, the zero point -78; -1.0 is stored as -128, 4.1 as 127.
+
+    Raises:
+        ValueError: `low` is above `high`, one of them is not finite or the range too wide for a float32 scale, or
+            `bits` is above 8: TFLite's kernels take wider values with zero point 0 alone (`symmetric_range`).
+    """
+    if bits > 8:  # noqa: PLR2004
+        raise ValueError(f"expected at most 8 bits for a zero point other than 0, got {bits}; use symmetric_range")
+    low, high = _holding_zero(low, high)
+    # Halves: the difference of two float64 may be infinite, and that is for Affine to refuse.
+    scale = _step(np.array([high / 2 - low / 2]), (2**bits - 1) / 2)
+    lowest, highest = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+    zero_point = np.clip(np.rint(lowest - low / scale.astype(np.float64)), lowest, highest).astype(np.int64)
+    return Affine(scale, zero_point if low < high else np.zeros(1, np.int64), None, bits)
+
+
+def bias_parameters(values: NDArray[np.floating], *, activation: Affine, weight: Affine) -> Affine:
+    """Parameters of the 32-bit bias (channels,) of a Linear: the unit in which its products of integers are summed.
+
+    scale = activation scale * weight scale, for each output channel if the weight has one for each; zero point 0.
+    For an activation scale of 0.1 and weight scales (0.02, 0.01) the scales are (0.002, 0.001), and biases (1, 1) are
+    stored as (500, 1000).
+
+    Raises:
+        ValueError: a bias is not finite or passes 2^30 (half of 32 bits: the products are added to it); the product of
+            the scales is no normal float32; the activation has several scales; or the channels differ in number.
+    """
+    if activation.axis is not None:
+        raise ValueError(f"expected one scale for the activation, got {activation.scale.size}")
+    if weight.axis is not None and values.shape != weight.scale.shape:
+        raise ValueError(f"expected one bias for each of {weight.scale.size} channels, got shape {values.shape}")
+    with np.errstate(over="ignore", under="ignore"):
+        scale = (activation.scale.astype(np.float64) * weight.scale).astype(np.float32)
+    if not np.all(np.isfinite(scale) & (scale >= np.finfo(np.float32).tiny)):
+        raise ValueError(f"expected a normal float32 as product of scales, got {scale.min():g} to {scale.max():g}")
+    # The negation also holds for NaN.
+    outside = ~(np.abs(values) <= _LARGEST_BIAS * scale.astype(np.float64))
+    if np.any(outside):
+        channel = int(np.argmax(outside))
+        step = scale[channel if scale.size > 1 else 0]
+        raise ValueError(
+            f"expected biases within 2^30 steps, got {values[channel]:g} at a step of {step:g} in channel {channel}; "
+            "give its weights a larger scale"
+        )
+    axis = None if weight.axis is None else 0
+    return Affine(scale, np.zeros(scale.shape, np.int64), axis, 32)
 
 
 def quantize(values: NDArray[np.floating], parameters: Affine) -> NDArray[np.signedinteger]:
-    """The stored values: values / scale + zero_point, rounded half to even, held within the symmetric range."""
+    """The stored values: values / scale rounded half to even, plus zero_point, held within the stored limits.
+
+    Raises:
+        ValueError: a value is NaN.
+    """
     scale, zero_point = _broadcast(parameters, values.ndim)
-    largest = 2 ** (parameters.bits - 1) - 1
-    stored = np.rint(values / scale) + zero_point
-    return np.clip(stored, -largest, largest).astype(_STORED[parameters.bits])
+    with np.errstate(over="ignore"):
+        stored = np.rint(values / scale) + zero_point
+    if np.any(np.isnan(stored)):
+        raise ValueError("expected numbers to quantize, got NaN")
+    return np.clip(stored, *parameters.limits).astype(_STORED[parameters.bits])
 
 
 def dequantize(stored: NDArray[np.integer], parameters: Affine) -> NDArray[np.float64]:
@@ -78,3 +162,16 @@ def _broadcast(parameters: Affine, rank: int) -> tuple[NDArray[np.float64], NDAr
     if parameters.axis is not None:
         shape[parameters.axis] = -1
     return parameters.scale.astype(np.float64).reshape(shape), parameters.zero_point.reshape(shape)
+
+
+def _holding_zero(low: float, high: float) -> tuple[float, float]:
+    if not (np.isfinite(low) and np.isfinite(high) and low <= high):
+        raise ValueError(f"expected a finite range with low <= high, got ({low:g}, {high:g})")
+    return min(float(low), 0.0), max(float(high), 0.0)
+
+
+def _step(widths: NDArray[np.float64], steps: float) -> NDArray[np.float32]:
+    # The smallest normal float32: a smaller scale would be 0, or a subnormal that kernels flush to 0.
+    smallest = float(np.finfo(np.float32).tiny)
+    with np.errstate(over="ignore"):
+        return np.where(widths > 0, np.maximum(widths / steps, smallest), 1.0).astype(np.float32)

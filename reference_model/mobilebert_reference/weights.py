@@ -171,12 +171,7 @@ def _unpacked_size(path: Path) -> int:
 
 
 def _is_plain(tensor: object) -> bool:
-    return (
-        isinstance(tensor, Tensor)
-        and tensor.layout == torch.strided
-        and tensor.device.type == "cpu"
-        and not tensor.is_quantized
-    )
+    return isinstance(tensor, Tensor) and tensor.layout == torch.strided and tensor.device.type == "cpu"
 
 
 def _one_line(error: Exception) -> str:

@@ -47,15 +47,14 @@ def test_tables_show_what_the_file_holds_in_80_columns(tmp_path: Path) -> None:
     assert (result.returncode, result.stderr) == (0, "")
     lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
     size = path.stat().st_size
-    assert lines[:2] == [f"model.tflite: {size:,} bytes, 3 nodes, TFLite schema 3", "a table and a Linear"]
+    assert lines[:2] == [f"model.tflite: {size:,} bytes, 4 nodes, TFLite schema 3", "a table and a Linear"]
     for expected in (
         "Signature serving_default",
         "input input_ids int32 [1, 8] none",
         "output logits float32 [1, 8, 5] none",
-        "GATHER 2 1",
+        "EMBEDDING_LOOKUP 4 1",
         "FULLY_CONNECTED 12 1",
-        "int8 per channel 1",
-        "int8 per tensor 2",  # the table, and the rows that come out of it
+        "int8 per channel 2",
         f"int8 2 19,520 {19520 / size:.1%}",  # (300 + 5) x 64 bytes
         f"float32 1 20 {20 / size:.1%}",
     ):

@@ -17,7 +17,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from mobilebert_export.check import FLOORS
 from mobilebert_export.cli import main
+from mobilebert_export.precisions import Precision
 from mobilebert_export.runtimes.litert import LiteRtModel
 from tests.models import VOCABULARY_SIZE, random_model, write_checkpoint
 
@@ -100,21 +102,49 @@ def test_existing_output_is_replaced_only_when_asked(
     assert output.read_bytes()[4:8] == b"TFL3"
 
 
-def test_file_below_the_floor_is_not_put_in_place(tmp_path: Path, call: Callable[..., tuple[int, str, str]]) -> None:
-    model = random_model("MobileBertForSequenceClassification", "near_one", vocab_size=VOCABULARY_SIZE)
-    with torch.no_grad():  # a channel that no one reads, a million times the others: a row in int8 holds nothing else
-        model.mobilebert.embeddings.LayerNorm.bias[0] = 1e6
-        for name, parameter in model.named_parameters():
-            if name.endswith(("bottleneck.input.dense.weight", "bottleneck.attention.dense.weight", "value.weight")):
-                parameter[:, 0] = 0
-        model.mobilebert.pooler.dense.weight[:, 0] = 0
-    checkpoint = write_checkpoint(model, tmp_path / "outlier")
+def test_file_below_the_floor_is_not_put_in_place(
+    checkpoint: Path, tmp_path: Path, call: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(FLOORS, Precision.FLOAT16, 200.0)  # more than float16 can reach
     before = set(tmp_path.iterdir())
-    code, output, error = call("tflite", checkpoint, "--quantize", "dynamic", "--seq-len", 16)
+    code, output, error = call("tflite", checkpoint, "--quantize", "float16", "--seq-len", 16)
     assert (code, output) == (1, "")
-    assert "expected dynamic to come within 20 dB of the reference" in error
+    assert "expected float16 to come within 200 dB of the reference" in error
     assert error.count("\n") == 1
     assert set(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("rows.jsonl", b"", "expected rows of text in rows.jsonl, got none"),
+        ("rows.txt", b"\n \n", "expected rows of text in rows.txt, got none"),
+        ("rows.jsonl", b'{"text": "a"}\n{"label": "b"}\n', "line 2 of rows.jsonl"),
+        ("rows.jsonl", b'{"text": 1}\n', "line 1 of rows.jsonl"),
+        ("rows.jsonl", b"a b c\n", "line 1 of rows.jsonl"),
+        ("rows.txt", b"\xff\xfe\x00", "expected UTF-8 text in rows.txt"),
+        ("rows.jsonl", b'{"text": ""}\n' * 3, "no row with a token of text"),
+    ],
+)
+def test_bad_calibration_is_one_line(
+    name: str, content: bytes, said: str, checkpoint: Path, call: Callable[..., tuple[int, str, str]]
+) -> None:
+    Path(name).write_bytes(content)
+    code, output, error = call("tflite", checkpoint, "--quantize", "dynamic", "--seq-len", 16, "--calibration", name)
+    assert (code, output) == (2, "")
+    assert error.count("\n") == 1
+    assert said in error
+    assert not list(Path().glob("*.tflite"))
+
+
+def test_calibration_says_what_it_used(checkpoint: Path, call: Callable[..., tuple[int, str, str]]) -> None:
+    Path("rows.txt").write_text("some text\nand more\n")
+    arguments = ["tflite", checkpoint, "--quantize", "dynamic", "--seq-len", 16, "--overwrite"]
+    shown = " ".join(call(*arguments, "--calibration", "rows.txt")[1].split())
+    assert "calibration 2 rows of rows.txt; 100 or more would show" in shown
+    assert "300 rows of generic text; --calibration FILE" in " ".join(call(*arguments)[1].split())
+    assert json.loads(call(*arguments, "--json")[1])["calibration_rows"] == 300
+    assert "nowhere.txt: No such file" in call(*arguments, "--calibration", "nowhere.txt")[2]
 
 
 def no_directory(checkpoint: Path) -> str:

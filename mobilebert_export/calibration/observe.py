@@ -1,0 +1,85 @@
+"""Runs a graph on calibration text and keeps a few numbers of each tensor, however many rows pass."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobilebert_export.calibration.text import Row
+from mobilebert_export.errors import DataError
+from mobilebert_export.graph.executor import execute
+from mobilebert_export.graph.graph import Graph
+
+if TYPE_CHECKING:
+    from mobilebert_reference import Tokenizer
+
+Inputs = dict[str, NDArray[np.int32]]
+
+# Rows that run together; more make it no faster.
+_BATCH = 16
+# [CLS] and [SEP] alone say nothing of what text does.
+_SHORTEST_ROW = 3
+
+
+class Observer(Protocol):
+    """What is kept of a tensor."""
+
+    def update(self, values: NDArray[np.floating]) -> "Observer":
+        """With more values (tokens, channels)."""
+
+
+Kept = TypeVar("Kept", bound=Observer)
+
+
+def batches(tokenizer: "Tokenizer", rows: Iterable[Row], *, length: int) -> Iterator[Inputs]:
+    """Tokenized rows in small batches, each padded to its longest and by one position more, which the trigram looks at.
+
+    Raises:
+        DataError: no row has a token of text.
+    """
+    remaining = iter(rows)
+    told_anything = False
+    while group := list(islice(remaining, _BATCH)):
+        encoded = [tokenizer.encode(row.text, row.text_pair, max_length=length, pad=False) for row in group]
+        longest = max(len(row) for row in encoded)
+        told_anything |= longest >= _SHORTEST_ROW
+        pairs = [row.text if row.text_pair is None else (row.text, row.text_pair) for row in group]
+        yield tokenizer.encode_batch(pairs, max_length=min(longest + 1, length))
+    if not told_anything:
+        raise DataError("expected text to calibrate on, got no row with a token of text")
+
+
+def observe(graph: Graph, inputs: Iterable[Inputs], tensors: Mapping[str, Callable[[int], Kept]]) -> dict[str, Kept]:
+    """What each tensor holds on the inputs, in float64. Padded positions are left out.
+
+    Args:
+        graph: not bound to a length.
+        inputs: batches of rows.
+        tensors: for each tensor to look at, what makes its empty observer for a number of channels.
+
+    Raises:
+        DataError: an activation is NaN or infinite.
+    """
+    kept: dict[str, Kept] = {}
+    first_row = 0
+    for batch in inputs:
+        mask = batch["attention_mask"].astype(bool)
+
+        def look(name: str, values: NDArray[np.floating], mask: NDArray[np.bool_] = mask, row: int = first_row) -> None:
+            if name not in tensors:
+                return
+            if not np.isfinite(values).all():
+                bad = row + int(np.argwhere(~np.isfinite(values))[0][0])
+                raise DataError(
+                    f"expected finite activations, got NaN or infinity in {name} at calibration row {bad + 1}"
+                )
+            along_sequence = values.ndim > mask.ndim and values.shape[:2] == mask.shape
+            tokens = values[mask] if along_sequence else values.reshape(-1, values.shape[-1])
+            before = kept.get(name) or tensors[name](values.shape[-1])
+            kept[name] = before.update(tokens)  # type: ignore[assignment] # an observer's update gives its own kind
+
+        execute(graph, batch, observe=look)
+        first_row += len(mask)
+    return kept

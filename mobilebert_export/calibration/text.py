@@ -1,0 +1,62 @@
+"""Reads the text that a model is calibrated on."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mobilebert_export.errors import DataError
+
+
+@dataclass(frozen=True)
+class Row:
+    """A text, or a pair of texts."""
+
+    text: str
+    text_pair: str | None = None
+
+
+@dataclass(frozen=True)
+class CalibrationText:
+    """A file of rows: `.jsonl` with `{"text": …, "text_pair": …}`, or plain text with one row a line.
+
+    Other keys of a row are ignored, blank lines are left out. The file is read anew each time it is iterated, so memory
+    does not grow with its rows.
+    """
+
+    path: Path
+
+    def __iter__(self) -> Iterator[Row]:
+        """The rows in order.
+
+        Raises:
+            DataError: the file cannot be read, is not UTF-8, has no row, or has a row without a text.
+        """
+        rows = 0
+        try:
+            with self.path.open(encoding="utf-8") as file:
+                for number, line in enumerate(file, start=1):
+                    if line.strip():
+                        rows += 1
+                        yield self._row(line, number)
+        except OSError as error:
+            raise DataError(f"expected a file of text to calibrate on, got {self.path}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise DataError(f"expected UTF-8 text in {self.path}, got other bytes; convert the file") from error
+        if not rows:
+            raise DataError(f"expected rows of text in {self.path}, got none")
+
+    def _row(self, line: str, number: int) -> Row:
+        if self.path.suffix != ".jsonl":
+            return Row(line.strip())
+        where = f"line {number} of {self.path}"
+        try:
+            fields = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f'expected {{"text": …}} in {where}, got no JSON') from error
+        text, pair = (fields.get("text"), fields.get("text_pair")) if isinstance(fields, dict) else (None, None)
+        if not isinstance(text, str) or not isinstance(pair, str | None):
+            raise DataError(
+                f'expected {{"text": …}} in {where}, got a row without a text, or with one that is no string'
+            )
+        return Row(text, pair)
