@@ -1,9 +1,9 @@
 """A fine-tuned MobileBERT checkpoint in, a verified on-device model out.
 
     from mobilebert_reference import load_checkpoint
-    from mobilebert_export import Precision, export_tflite
+    from mobilebert_export import export_tflite
 
-    export = export_tflite(load_checkpoint("my-checkpoint"), Path("model.tflite"), precision=Precision.DYNAMIC)
+    export = export_tflite(load_checkpoint("my-checkpoint"), "model.tflite", precision="dynamic")
 
 PyTorch and LiteRT load when a name that needs them is first used.
 """
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["EquivalenceError", "Export", "ExportError", "GraphError", "Precision", "UsageError", "export_tflite"]
 
 _MODULES = {"Export": "export", "Precision": "precisions", "export_tflite": "export"}
+
+
+def __dir__() -> list[str]:
+    return __all__
 
 
 def __getattr__(name: str) -> object:

@@ -1,5 +1,6 @@
 """The main job: a checkpoint in, a verified file out."""
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -74,9 +75,9 @@ class Export:
 
 def export_tflite(
     checkpoint: "Checkpoint",
-    output: Path,
+    output: str | os.PathLike[str],
     *,
-    precision: Precision = Precision.NONE,
+    precision: Precision | str = Precision.NONE,
     calibration: Iterable[Row] | None = None,
     sequence_length: int = 128,
     overwrite: bool = False,
@@ -87,7 +88,7 @@ def export_tflite(
     Args:
         checkpoint: as `mobilebert_reference.load_checkpoint` gives it.
         output: where the file goes; nothing is there before it has been verified.
-        precision: how numbers are stored and computed.
+        precision: how numbers are stored and computed, a `Precision` or its name.
         calibration: rows of text like those that the model will meet, which are read several times over. A precision
             that
             rounds activations is fitted to them; without any, to the queries that the demo was trained on.
@@ -102,6 +103,9 @@ def export_tflite(
     """
     from mobilebert_reference.demo import CALIBRATION, EVALUATION
 
+    if precision not in list(Precision):
+        raise UsageError(f"expected a precision of {', '.join(Precision)}, got {precision}")
+    output, precision = Path(output), Precision(precision)
     longest = checkpoint.config.max_position_embeddings
     if not SHORTEST_SEQUENCE <= sequence_length <= longest:
         limits = f"from {SHORTEST_SEQUENCE} to the model's {longest} positions"
@@ -124,8 +128,8 @@ def export_tflite(
         floor = FLOORS[precision]
         if not verification.worst_sqnr >= floor:
             raise EquivalenceError(
-                f"expected {precision.value} to come within {floor:.0f} dB of the reference, "
-                f"got {verification.worst_sqnr:.1f} dB; nothing was written; try another --quantize"
+                f"expected an SQNR of at least {floor:.0f} dB against the reference with {precision.value}, "
+                f"got {verification.worst_sqnr:.1f} dB; nothing was written; try a wider precision"
             )
         return Export(
             output=output,

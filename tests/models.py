@@ -44,6 +44,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 # What a gain may be: as a checkpoint has it; of any sign, zero or tiny among them; small, so that products drift.
 GAINS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "near_one": lambda noise: 1 + 0.2 * noise,
+    "of_either_sign": lambda noise: torch.where(noise > 0, 1.0, -1.0) * (0.8 + 0.4 * torch.rand_like(noise)),
     "any": lambda noise: torch.where(noise.abs() < 0.3, torch.tensor([0.0, 1e-7]).repeat(len(noise) // 2), 0.8 * noise),
     "drifting": lambda noise: torch.where(noise > 0, 1.05, 0.5).to(noise.dtype),
 }

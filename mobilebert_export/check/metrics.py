@@ -7,15 +7,15 @@ from numpy.typing import NDArray
 def sqnr(reference: NDArray[np.floating], candidate: NDArray[np.floating]) -> float:
     """Signal to quantization noise ratio in dB: 10 log₁₀(Σ reference² / Σ (reference - candidate)²).
 
-    An error of a tenth of the signal is 20 dB, of a hundredth 40 dB. Equal values give infinity; a candidate that is
-    not finite gives minus infinity.
+    An error of a tenth of the signal is 20 dB, of a hundredth 40 dB. Equal values give infinity; a value that is not
+    finite, on either side, gives minus infinity.
 
     Raises:
         ValueError: the shapes differ, or there is nothing to compare.
     """
     if reference.shape != candidate.shape or reference.size == 0:
         raise ValueError(f"expected two arrays of one shape, not empty, got {reference.shape} and {candidate.shape}")
-    if not np.all(np.isfinite(candidate)):
+    if not (np.all(np.isfinite(candidate)) and np.all(np.isfinite(reference))):
         return -np.inf
     truth = reference.astype(np.float64)
     noise = float(np.sum((truth - candidate) ** 2))

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from typing_extensions import assert_never
 
-from mobilebert_export.errors import GraphError
+from mobilebert_export.errors import GraphError, UsageError
 from mobilebert_export.graph import operators as op
 from mobilebert_export.graph.basis import Basis
 from mobilebert_export.graph.graph import Freedom, FreeStream, Graph, Node, Tensor, constant
@@ -34,8 +34,16 @@ class GraphBuilder:
         return self._add(Tensor(name, shape, np.dtype(np.int32)))
 
     def constant(self, name: str, values: NDArray[np.floating]) -> str:
-        """A constant of real numbers."""
-        return self._add(constant(name, values, self.dtype))
+        """A constant of real numbers.
+
+        Raises:
+            UsageError: a value is not finite, or not once it is stored: the checkpoint's weights are out of all bounds.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            tensor = constant(name, values, self.dtype)
+        if not np.all(np.isfinite(np.asarray(tensor.data, self.dtype))):
+            raise UsageError(f"expected weights that fit {self.dtype}, got some that overflow in {name}")
+        return self._add(tensor)
 
     def node(self, operator: Operator, *inputs: str, name: str) -> str:
         """A node with one output, called `name`."""

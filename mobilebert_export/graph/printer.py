@@ -13,9 +13,9 @@ def summary(graph: Graph) -> Counter[str]:
 
 
 def to_text(graph: Graph) -> str:
-    """The graph's inputs, nodes and outputs, such as
+    """The graph's inputs, nodes and outputs, one a line.
 
-    logits [batch, 150] float32 = Linear(pooler.input, logits.weight, logits.bias)
+    A classifier's last node is `logits [batch, 5] float32 = Linear<activation=none>(pooler.input, logits.weight, …)`.
     """
     lines = [f"input {_described(graph.tensors[name])}" for name in graph.inputs]
     for node in graph.nodes:

@@ -94,7 +94,7 @@ class EncoderLayer:
         # What is the same for all keys adds the same to all scores of a query, which softmax does not see: it is
         # left out.
         key_basis = Basis(np.ones(width), key.basis.read_by(keys.weight, keys.bias)[1])
-        if query != key:
+        if query.tensor != key.tensor:
             return (
                 self._heads(
                     self.build.linear(query, queries, f"{name}.query", into=query_basis), f"{name}.query.heads"

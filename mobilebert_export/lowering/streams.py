@@ -117,7 +117,7 @@ class StreamBuilder:
     def residual_norm(self, branch_input: Stream, affine: Affine, x: Stream, norm: Norm, name: str) -> Stream:
         """Norm(Linear(branch_input) + x)."""
         fold = norm.epsilon is None and self.eliminate
-        rescale = fold and self.rescale.applies(name, norm.weight, x.drift * norm.weight)
+        rescale = fold and self.rescale.applies(name, x.drift * norm.weight)
         branch = self.linear(branch_input, affine, f"{name}.dense", into=x.basis.without_offset())
         total = self.graph.node(op.Add(), branch.tensor, x.tensor, name=name if fold and not rescale else f"{name}.sum")
         if not fold:

@@ -10,9 +10,10 @@ from mobilebert_export.precisions.rewrite import Rewriter, rewrite
 
 
 def float16(graph: Graph) -> Graph:
-    """Weights and tables in half the size, turned into float32 when the model is loaded.
+    """Weights and the word table in half the size, turned into float32 when the model is loaded.
 
-    A constant with a value that float16 cannot hold keeps float32, and so do biases, which are small and add up.
+    A constant with a value that float16 cannot hold keeps float32, and so do biases and positions: they are small,
+    and what is added up is worth more than what is multiplied.
     """
     return rewrite(graph, _float16)
 
@@ -28,7 +29,7 @@ def dynamic(graph: Graph) -> Graph:
 
 
 def _float16(rewriter: Rewriter, node: Node) -> None:
-    if isinstance(node.operator, op.Gather | op.Positions) and _is_table(rewriter, node):
+    if isinstance(node.operator, op.Gather) and _is_table(rewriter, node):
         half = _half(_data(rewriter, node.inputs[0]))
         if half is not None:
             rewriter.store_behind_dequantize(node.inputs[0], half)

@@ -48,7 +48,7 @@ def test_graph_equals_reference(architecture: str, variant: str) -> None:
         assert_same(graph, model, random_inputs(model.config, **shape))
 
 
-@pytest.mark.parametrize("gains", ["near_one", "any", "drifting"])
+@pytest.mark.parametrize("gains", ["near_one", "of_either_sign", "any", "drifting"])
 @pytest.mark.parametrize("layers", [3, 24])
 def test_gains_of_any_kind_are_exact(gains: str, layers: int) -> None:
     model = random_model("MobileBertForSequenceClassification", gains, num_hidden_layers=layers)
@@ -186,6 +186,29 @@ def test_pooled_head_computes_only_the_first_position_of_the_last_layer() -> Non
 
     every = random_model("MobileBertForTokenClassification", "near_one")
     assert lower(every, every.config).tensors[prefix].shape[1] == "sequence"
+
+
+def test_gains_of_either_sign_fold_away() -> None:
+    model = random_model("MobileBertForTokenClassification", "of_either_sign")
+    assert norm_nodes(lower(model, model.config)) == []
+
+
+def test_what_is_the_same_for_all_keys_or_values_needs_no_bias() -> None:
+    model = random_model("MobileBertForSequenceClassification", "near_one")
+    graph = lower(model, model.config)
+    last = "mobilebert.encoder.layer.2.attention.self"
+    for name in (f"{last}.key.bias", f"{last}.value.bias"):
+        assert not np.any(graph.tensors[name].data), name
+    packed = np.asarray(graph.tensors["mobilebert.encoder.layer.0.attention.self.query_key.bias"].data)
+    assert np.any(packed[:16])
+    assert not np.any(packed[16:])
+
+
+def test_weights_that_overflow_are_named() -> None:
+    model = random_model("MobileBertForSequenceClassification", "near_one")
+    model.classifier.weight.data[0] = 1e200
+    with pytest.raises(UsageError, match=r"expected weights that fit float32, got some that overflow in logits.weight"):
+        lower(model, model.config)
 
 
 def test_queries_and_keys_are_one_linear() -> None:

@@ -14,7 +14,8 @@ from mobilebert_export.check.metrics import sqnr
 from mobilebert_export.emitters.tflite import emit
 from mobilebert_export.errors import GraphError
 from mobilebert_export.export import export_tflite
-from mobilebert_export.graph import Graph
+from mobilebert_export.graph import Graph, GraphBuilder
+from mobilebert_export.graph import operators as op
 from mobilebert_export.graph.executor import execute
 from mobilebert_export.lowering import INPUTS, lower
 from mobilebert_export.precisions import Precision, apply
@@ -135,6 +136,40 @@ def test_dynamic_weights_are_int8_with_a_scale_for_each_channel() -> None:
     assert table.dtype == np.int8
     assert table.quantization is not None
     assert table.quantization.scale.shape == (50,)
+
+
+def test_float16_weights_are_stored_in_float16() -> None:
+    model = random_model("MobileBertForSequenceClassification", "near_one")
+    graph, content = emitted(model, Precision.FLOAT16)
+    file = schema.ModelT.InitFromPackedBuf(content)
+    codes = [(code.builtinCode, code.version) for code in file.operatorCodes]
+    assert (schema.BuiltinOperator.DEQUANTIZE, 3) in codes
+    weights = [node.inputs[1] for node in graph.nodes if isinstance(node.operator, op.Linear)]
+    assert all(graph.tensors[f"{name}.float16"].dtype == np.float16 for name in weights)
+    assert all(graph.tensors[name].data is None for name in weights)
+    assert len(content) < 0.75 * len(emitted(model)[1])
+
+
+def test_activations_of_int8_weights_are_rounded_with_a_zero_point() -> None:
+    content = emitted(random_model("MobileBertForSequenceClassification", "near_one"), Precision.DYNAMIC)[1]
+    (subgraph,) = schema.ModelT.InitFromPackedBuf(content).subgraphs
+    kind = schema.BuiltinOptions.FullyConnectedOptions
+    linears = [operator.builtinOptions for operator in subgraph.operators if operator.builtinOptionsType == kind]
+    assert linears
+    assert all(options.asymmetricQuantizeInputs and options.keepNumDims for options in linears)
+
+
+def test_epsilon_of_a_layer_norm_is_the_models_own(tmp_path: Path) -> None:
+    model = random_model("MobileBertForSequenceClassification", normalization_type="layer_norm", layer_norm_eps=0.5)
+    assert_near(model, loaded(emitted(model)[1], tmp_path), 100)
+
+
+def test_nothing_is_delegated_where_there_is_only_a_gather(tmp_path: Path) -> None:
+    build = GraphBuilder(np.float32)
+    table = build.constant("table", np.eye(4))
+    rows = build.node(op.Gather(), table, build.input("ids", (1, 3)), name="rows")
+    runtime = loaded(emit(build.finish({"rows": rows})), tmp_path)
+    assert (runtime.nodes, runtime.partitions) == (1, 0)
 
 
 def test_constants_are_aligned_for_kernels_that_read_them_in_place() -> None:

@@ -11,6 +11,8 @@ from ai_edge_litert import schema_py_generated as schema
 from mobilebert_quantization import Affine
 from numpy.typing import NDArray
 
+from mobilebert_export.errors import GraphError
+
 SCHEMA_VERSION = 3
 FILE_IDENTIFIER = b"TFL3"
 SIGNATURE = "serving_default"
@@ -22,6 +24,9 @@ _TYPES = {
     np.dtype(np.int16): schema.TensorType.INT16,
     np.dtype(np.int8): schema.TensorType.INT8,
 }
+# Offsets in a flatbuffer are of 31 bits; a sixteenth is left for all that is no constant.
+_LARGEST_FILE = 2**31 - 1
+_LARGEST_CONSTANTS = _LARGEST_FILE - _LARGEST_FILE // 16
 # The last builtin code that fits the signed byte of the first schema; readers of that age look there.
 _LAST_OLD_CODE = 127
 
@@ -90,9 +95,17 @@ class ModelFile:
         self._model.signatureDefs.append(signature)
 
     def to_bytes(self) -> bytes:
-        """The file. The same parts give the same bytes."""
+        """The file. The same parts give the same bytes.
+
+        Raises:
+            GraphError: the constants are larger than a flatbuffer can be.
+        """
         size = sum(len(buffer.data) for buffer in self._model.buffers if buffer.data is not None)
-        builder = _Builder(size + size // 8 + 2**20)
+        if size > _LARGEST_CONSTANTS:
+            raise GraphError(
+                f"expected constants of at most {_LARGEST_CONSTANTS} bytes, got {size}; a .tflite holds no more"
+            )
+        builder = _Builder(min(size + size // 8 + 2**20, _LARGEST_FILE))
         builder.Finish(self._model.Pack(builder), FILE_IDENTIFIER)
         return bytes(builder.Output())
 
