@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint quality clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/base
@@ -15,6 +15,10 @@ lint: .venv/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+quality: .venv/test
+	$(BIN)/python benchmarks/quality.py
+	$(BIN)/python benchmarks/quality.py ../shared/checkpoints/intent-24l
 
 clean:
 	rm -rf .venv

@@ -1,12 +1,17 @@
 """Puts files in place whole or not at all."""
 
+import errno
 import os
-import tempfile
+import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from mobilebert_export.errors import UsageError
+
+# What a file system says that has no hard links; which one, depends on the system.
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
 
 
 class PartialFile:
@@ -22,61 +27,91 @@ class PartialFile:
         Raises:
             UsageError: the disk is full, or fails.
         """
-        try:
-            with self.path.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise _cannot_write(self._output, error) from error
+        with _failures_named(self._output), self.path.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
 
 
 @contextmanager
 def placed_whole(output: Path, *, overwrite: bool) -> Iterator[PartialFile]:
     """A file beside `output`, which takes its name when the block ends without an error, and is gone otherwise.
 
-    The name is taken by one atomic step, so a reader of `output` sees the old file, or no file, or the new one.
+    The name is taken by one atomic step, so a reader of `output` sees the old file, or no file, or the new one. A
+    symbolic link is replaced, not followed.
 
     Raises:
         UsageError: the output exists and is not to be replaced, or cannot be written.
     """
-    _refuse(output, overwrite=overwrite)
-    try:
-        descriptor, name = tempfile.mkstemp(prefix=f".{output.name}.", suffix=".part", dir=output.parent)
-        os.close(descriptor)
-    except OSError as error:
-        raise _cannot_write(output, error) from error
-    temporary = Path(name)
+    refuse_unusable(output, overwrite=overwrite)
+    temporary = output.with_name(f".{secrets.token_hex(8)}.part")
+    with _failures_named(output):
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
     try:
         yield PartialFile(temporary, output)
-        _place(temporary, output, overwrite=overwrite)
+        with _failures_named(output):
+            if overwrite:
+                temporary.replace(output)
+            else:
+                _take_new_name(temporary, output)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _refuse(output: Path, *, overwrite: bool) -> None:
-    if output.is_dir():
+def refuse_unusable(output: Path, *, overwrite: bool) -> None:
+    """Says early what `placed_whole` would say about a name.
+
+    Raises:
+        UsageError: the output is a directory or in none, exists and is not to be replaced, or is no regular file.
+    """
+    with _failures_named(output):
+        if not output.parent.is_dir():
+            raise UsageError(
+                f"expected an output in a directory that exists, got {output}; create {output.parent} first"
+            )
+        mode = _mode(output)
+    if mode is None:
+        return
+    if stat.S_ISDIR(mode):
         raise UsageError(f"expected a file name for the output, got the directory {output}")
-    if not output.parent.is_dir():
-        raise UsageError(f"expected an output in a directory that exists, got {output}; create {output.parent} first")
-    if output.exists() and not overwrite:
-        raise UsageError(f"expected a new output file, got {output}, which exists; use --overwrite or another --output")
+    if not overwrite:
+        raise _exists(output)
+    if not stat.S_ISREG(mode):
+        raise UsageError(f"expected a regular file to overwrite, got {output}, which is none; use another --output")
 
 
-def _place(temporary: Path, output: Path, *, overwrite: bool) -> None:
-    """Gives the file its name, and the permissions of any new file."""
-    umask = os.umask(0)
-    os.umask(umask)
-    _refuse(output, overwrite=overwrite)  # it may have come to be meanwhile
+def _mode(output: Path) -> int | None:
+    """The mode of what has the name: of a link's target if it leads to one, None if nothing has it."""
     try:
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(output)
+        mode = output.lstat().st_mode
+    except FileNotFoundError:
+        return None
+    return output.stat().st_mode if output.exists() else mode
+
+
+def _take_new_name(temporary: Path, output: Path) -> None:
+    """Renames, but never replaces, which a plain rename would."""
+    try:
+        os.link(temporary, output)
     except OSError as error:
-        raise _cannot_write(output, error) from error
+        if error.errno not in _NO_LINKS:
+            raise
+        os.close(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL))  # from here on the name is this file's
+        temporary.replace(output)
 
 
-def _cannot_write(output: Path, error: OSError) -> UsageError:
-    reason = error.strerror or type(error).__name__
-    return UsageError(
-        f"expected an output that can be written, got {output}: {reason}; free the space or use another --output"
-    )
+@contextmanager
+def _failures_named(output: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileExistsError as error:
+        raise _exists(output) from error
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise UsageError(
+            f"expected an output that can be written, got {output}: {reason}; free the space or use another --output"
+        ) from error
+
+
+def _exists(output: Path) -> UsageError:
+    return UsageError(f"expected a new output file, got {output}, which exists; use --overwrite or another --output")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mobilebert_export.cli.terminal import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -36,16 +38,16 @@ def inspect(
     console = Console(markup=False, highlight=False, emoji=False)
     graphs = f" in {summary.subgraphs} subgraphs" if summary.subgraphs > 1 else ""
     heading = f"{summary.size:,} bytes, {summary.nodes:,} nodes{graphs}, TFLite schema {summary.schema_version}"
-    console.print(_printable(f"{model.name}: {heading}", console.encoding))
+    console.print(_shown(f"{model.name}: {heading}", console))
     if summary.description:
-        console.print(_printable(summary.description, console.encoding))
+        console.print(_shown(summary.description, console))
     sections = list(_sections(summary))
     if sum(1 + len(section.rows) for section in sections) > _MOST_ROWS:
         console.print(f"It would take more than {_MOST_ROWS:,} rows to show; --json has all of it.")
         return
     for section in sections:
         console.print()
-        console.print(_printable(section.title, console.encoding), style="bold")
+        console.print(_shown(section.title, console), style="bold")
         console.print(_table(section, console))
 
 
@@ -101,7 +103,7 @@ def _table(section: _Section, console: "Console") -> "Table":
         numbers = any(not isinstance(row[position], str) for row in section.rows)
         table.add_column(column, justify="right" if numbers else "left", overflow="fold")
     for row in section.rows:
-        table.add_row(*(_printable(_cell(value), console.encoding) for value in row))
+        table.add_row(*(_shown(_cell(value), console) for value in row))
     return table
 
 
@@ -111,8 +113,6 @@ def _cell(value: str | float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.1%}"
 
 
-def _printable(text: str, encoding: str) -> str:
-    """The text without what a terminal would obey or its encoding lacks, and not too long."""
-    shown = text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}..."
-    escaped = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
-    return escaped.encode(encoding, "backslashreplace").decode(encoding)
+def _shown(text: str, console: "Console") -> str:
+    cut = text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}..."
+    return printable(cut, console.encoding)

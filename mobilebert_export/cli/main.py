@@ -3,26 +3,30 @@
 Exit codes: 0 done, 1 the file failed its check, 2 the input or the call cannot be used, 130 interrupted.
 """
 
+import os
 import signal
 import sys
+from contextlib import suppress
+from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 import typer
 from mobilebert_reference.errors import ReferenceModelError
 
 from mobilebert_export.cli.inspect import inspect
+from mobilebert_export.cli.terminal import printable
 from mobilebert_export.cli.tflite import tflite
 from mobilebert_export.errors import EquivalenceError, ExportError
 
 PROGRAM = "mobilebert-export"
+_STANDARD_ERROR = 2
 FAILED_CHECK, BAD_USE, INTERRUPTED = 1, 2, 130
 
 app = typer.Typer(
     name=PROGRAM,
     help="A fine-tuned MobileBERT checkpoint in, a verified on-device model out.",
     add_completion=False,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 app.command()(tflite)
@@ -31,20 +35,40 @@ app.command()(inspect)
 
 def main() -> NoReturn:
     """Runs the command line and exits."""
-    signal.signal(signal.SIGTERM, _interrupted)
+    _open_closed_streams()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, _interrupted)
     try:
-        code = app(standalone_mode=False)
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+        sys.stdout.flush()
     except EquivalenceError as error:
         _fail(error, FAILED_CHECK)
     except (ExportError, ReferenceModelError) as error:
         _fail(error, BAD_USE)
+    except (BrokenPipeError, SystemExit):  # Rich and Typer turn the one into the other
+        _exit(BAD_USE)
+    except OSError as error:
+        _fail(f"expected files and a standard output that can be used, got: {error}", BAD_USE)
+    except KeyboardInterrupt:
+        _fail("interrupted", INTERRUPTED)
     except Exception as error:
         if not hasattr(error, "format_message"):  # Typer's own usage errors have it, whichever click they come from
             raise
         _fail(f"{error.format_message()} See {PROGRAM} --help.", BAD_USE)
     if code == INTERRUPTED:  # Typer's, for a KeyboardInterrupt
-        _fail("interrupted; nothing was written", INTERRUPTED)
-    sys.exit(code if isinstance(code, int) else 0)
+        _fail("interrupted", INTERRUPTED)
+    _exit(code if isinstance(code, int) else 0)
+
+
+def _open_closed_streams() -> None:
+    """Opens what the caller has closed: the next file would get its number, and with it what native code says there."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STANDARD_ERROR:
+        pass
+    os.close(descriptor)
+    sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+    if sys.stdout is None:
+        _fail("expected a standard output for the result, got a closed one; use > /dev/null", BAD_USE)
 
 
 def _interrupted(_signal: int, _frame: FrameType | None) -> NoReturn:
@@ -52,5 +76,23 @@ def _interrupted(_signal: int, _frame: FrameType | None) -> NoReturn:
 
 
 def _fail(message: object, code: int) -> NoReturn:
-    sys.stderr.write(f"{PROGRAM}: {' '.join(str(message).split())}\n")
+    line = printable(" ".join(str(message).split()), sys.stderr.encoding)
+    with suppress(OSError):  # the exit code still says it
+        sys.stderr.write(f"{PROGRAM}: {line}\n")
+    _exit(code)
+
+
+def _exit(code: int) -> NoReturn:
+    """Exits with this code, which Python would replace where a stream keeps what it cannot write."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            _flush_or_lose(stream)
     sys.exit(code)
+
+
+def _flush_or_lose(stream: TextIO) -> None:
+    try:
+        stream.flush()
+    except OSError:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), stream.fileno())

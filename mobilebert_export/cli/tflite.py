@@ -1,11 +1,17 @@
 """`mobilebert-export tflite`."""
 
 import json as json_module
+import os
+import shlex
+import sys
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from mobilebert_export.cli.terminal import printable
+from mobilebert_export.files import refuse_unusable
 
 # Fewer calibration rows than this hardly show a tensor's range.
 ENOUGH_ROWS = 100
@@ -45,6 +51,10 @@ def tflite(
     json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
     """Export a checkpoint as a .tflite file that was compared with the PyTorch reference."""
+    # The name that was given: `resolve` would follow links.
+    name = Path(os.path.abspath(checkpoint)).name if checkpoint else "mobilebert-demo"  # noqa: PTH100
+    output = output or Path(f"{name}-{quantize.value}.tflite")
+    refuse_unusable(output, overwrite=overwrite)  # before minutes of work
     from rich.console import Console
 
     console = Console(stderr=True)
@@ -57,11 +67,10 @@ def tflite(
         from mobilebert_export.precisions import Precision
 
         directory = checkpoint or CHECKPOINT
-        name = checkpoint.resolve().name if checkpoint else "mobilebert-demo"
         precision = Precision.DYNAMIC if quantize is Quantize.INT8 else Precision(quantize.value)
         export = export_tflite(
             load_checkpoint(directory),
-            output or Path(f"{name}-{quantize.value}.tflite"),
+            output,
             precision=precision,
             calibration=CalibrationText(calibration) if calibration else None,
             sequence_length=seq_len,
@@ -86,23 +95,22 @@ def _calibrated_on(export: "Export", calibration: Path | None, checkpoint: Path 
 
 
 def _show(export: "Export", quantize: Quantize, calibrated_on: str) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     verification = export.verification
     precision = export.precision.value
     if quantize.value != precision:
         precision = f"{precision} ({quantize.value} means {precision} until static int8 is built)"
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_row("precision", precision)
-    table.add_row("calibration", calibrated_on)
-    table.add_row("size", f"{export.size / 1e6:.2f} MB")
-    table.add_row("nodes", str(export.nodes))
-    table.add_row("partitions", f"{export.partitions} (LiteRT on this CPU; 1 is best)")
+    rows = [
+        ("precision", precision),
+        ("calibration", calibrated_on),
+        ("size", f"{export.size / 1e6:.2f} MB"),
+        ("nodes", str(export.nodes)),
+        ("partitions", f"{export.partitions} (LiteRT on this CPU; 1 is best)"),
+    ]
     for name, decibels in verification.sqnr.items():
-        table.add_row("SQNR", f"{decibels:.1f} dB at {name}, floor {export.floor:.0f} dB, {verification.rows} rows")
+        rows.append(("SQNR", f"{decibels:.1f} dB at {name}, floor {export.floor:.0f} dB, {verification.rows} rows"))
     if verification.agreement is not None:
-        table.add_row("agreement", f"{100 * verification.agreement:.1f} % of answers as the reference gives them")
-    table.add_row("file", str(export.output))
-    table.add_row("next", f"mobilebert-export inspect {export.output}")
-    Console(soft_wrap=True, highlight=False).print(table)
+        rows.append(("agreement", f"{100 * verification.agreement:.1f} % of answers as the reference gives them"))
+    rows.append(("file", str(export.output)))
+    rows.append(("next", f"mobilebert-export inspect {shlex.quote(str(export.output))}"))
+    for name, value in rows:  # never wrapped, so that a path can be copied
+        typer.echo(f"{name:<11}  {printable(value, sys.stdout.encoding)}")

@@ -61,8 +61,12 @@ class LiteRtModel:
 @contextmanager
 def _captured_stderr() -> Iterator["_Said"]:
     """Keeps what native code writes to standard error: notices on success, the reason on failure."""
-    sys.stderr.flush()
-    kept = os.dup(2)
+    if sys.stderr is not None:
+        sys.stderr.flush()
+    try:
+        kept = os.dup(2)
+    except OSError:  # closed
+        kept = os.open(os.devnull, os.O_WRONLY)
     with tempfile.TemporaryFile() as file:
         os.dup2(file.fileno(), 2)
         try:

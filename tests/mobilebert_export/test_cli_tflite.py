@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shlex
 import shutil
 import signal
 import subprocess
@@ -40,12 +41,13 @@ def call(
 
     def call(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["mobilebert-export", *map(str, arguments)])
-        handler = signal.getsignal(signal.SIGTERM)
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
         try:
             with pytest.raises(SystemExit) as stopped:
                 main()
         finally:
-            signal.signal(signal.SIGTERM, handler)
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
         return int(stopped.value.code or 0), *capfd.readouterr()
 
     return call
@@ -109,7 +111,7 @@ def test_file_below_the_floor_is_not_put_in_place(
     before = set(tmp_path.iterdir())
     code, output, error = call("tflite", checkpoint, "--quantize", "float16", "--seq-len", 16)
     assert (code, output) == (1, "")
-    assert "expected float16 to come within 200 dB of the reference" in error
+    assert "expected an SQNR of at least 200 dB against the reference with float16" in error
     assert error.count("\n") == 1
     assert set(tmp_path.iterdir()) == before
 
@@ -281,7 +283,7 @@ def test_full_disk_leaves_nothing(checkpoint: Path, tmp_path: Path) -> None:
     assert set(tmp_path.iterdir()) == before
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupted_run_leaves_nothing(number: int, tmp_path: Path) -> None:
     command = [*COMMAND, "tflite", "--seq-len", "128"]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
@@ -293,8 +295,137 @@ def test_interrupted_run_leaves_nothing(number: int, tmp_path: Path) -> None:
         os.kill(process.pid, number)
         _, error = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert error == "mobilebert-export: interrupted; nothing was written\n"
+    assert error == "mobilebert-export: interrupted\n"
     assert list(tmp_path.iterdir()) == []
+
+
+def shell(command: str, cwd: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """The command, called `$program` in it, with what only a shell can do to its streams."""
+    return subprocess.run(
+        ["bash", "-c", command],
+        cwd=cwd,
+        env={**os.environ, "program": shlex.join(COMMAND), **environment},
+        check=False,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding"),
+    [
+        ("a[/b].tflite", "utf-8"),
+        ("[bold]x :smile: $HOME.tflite", "utf-8"),
+        ("名.tflite", "utf-8"),
+        ("名.tflite", "ascii"),
+        ("l" * 200, "ascii"),
+    ],
+)
+def test_any_name_is_shown_as_it_is(name: str, encoding: str, checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    environment = {"PYTHONIOENCODING": encoding, "output": name}
+    done = shell(f'$program tflite {checkpoint} --seq-len 16 --output "$output"', tmp_path, **environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    shown = {line.split(maxsplit=1)[0]: line.split(maxsplit=1)[1].rstrip() for line in done.stdout.splitlines()}
+    assert shown["file"] == name.encode(encoding, "backslashreplace").decode(encoding)
+    if name.isascii():
+        assert shlex.split(shown["next"]) == ["mobilebert-export", "inspect", name]
+
+
+@pytest.mark.parametrize(
+    ("redirected", "said"),
+    [
+        ("--help >/dev/full", "No space left"),
+        ("--help >&-", "expected a standard output"),
+        ("--help | true; exit ${PIPESTATUS[0]}", ""),
+        ("inspect nowhere 2>&-", ""),
+        ("inspect nowhere 2>/dev/full", ""),
+        ("inspect nowhere <&- >&- 2>&-", ""),
+    ],
+)
+def test_stream_that_takes_nothing_is_exit_code_2(redirected: str, said: str, tmp_path: Path) -> None:
+    # A reader that is gone before the first line, not perhaps after the last one.
+    done = shell(f"$program {redirected}".replace("$program --help |", "(sleep 1; exec $program --help) |"), tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert done.stderr.count("\n") == bool(said)
+
+
+@pytest.mark.parametrize("options", ["", "--json"])
+def test_result_that_cannot_be_shown_is_exit_code_2(options: str, checkpoint: Path, tmp_path: Path) -> None:
+    done = shell(f"$program tflite {checkpoint} --seq-len 16 {options} >/dev/full", tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "No space left" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_export_without_a_standard_error(checkpoint: Path, tmp_path: Path) -> None:
+    done = shell(f"$program tflite {checkpoint} --seq-len 16 --json <&- 2>&-", tmp_path)
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["size"] == (tmp_path / "small-none.tflite").stat().st_size
+
+
+def test_runtime_without_a_standard_error(checkpoint: Path, tmp_path: Path) -> None:
+    assert shell(f"$program tflite {checkpoint} --seq-len 16 --output good", tmp_path).returncode == 0
+    (tmp_path / "bad").write_bytes(b"no model")
+    code = (
+        "import sys\nfrom pathlib import Path\n"
+        "from mobilebert_export.errors import ModelFileError\n"
+        "from mobilebert_export.runtimes.litert import LiteRtModel\n"
+        "assert sys.stderr is None\n"
+        "assert LiteRtModel(Path('good')).partitions == 1\n"
+        "try: LiteRtModel(Path('bad'))\n"
+        "except ModelFileError: print('refused')"
+    )
+    for closed in ("2>&-", "<&- 2>&-"):
+        done = shell(f'"$python" -c "$code" {closed}', tmp_path, python=sys.executable, code=code)
+        assert (done.returncode, done.stdout) == (0, "refused\n")
+
+
+def test_no_arguments_show_the_help(tmp_path: Path) -> None:
+    bare, asked = run(cwd=tmp_path), run("--help", cwd=tmp_path)
+    assert (bare.returncode, bare.stdout, bare.stderr) == (0, asked.stdout, "")
+    assert "tflite" in bare.stdout
+
+
+def test_error_obeys_no_terminal_codes_of_a_name(call: Callable[..., tuple[int, str, str]]) -> None:
+    code, output, error = call("inspect", "\x1b[2Jnowhere\u202e")
+    assert (code, output) == (2, "")
+    assert "\\x1b[2Jnowhere\\u202e" in error
+    assert error.rstrip("\n").isprintable()
+
+
+def test_checkpoint_that_links_to_itself_is_one_line(call: Callable[..., tuple[int, str, str]]) -> None:
+    Path("loop").symlink_to("loop")
+    code, output, error = call("tflite", "loop")
+    assert (code, output) == (2, "")
+    assert "loop" in error
+    assert error.count("\n") == 1
+
+
+def test_file_is_named_after_the_link_that_was_given(
+    checkpoint: Path, call: Callable[..., tuple[int, str, str]]
+) -> None:
+    Path("latest").symlink_to(checkpoint)
+    assert call("tflite", "latest/.", "--seq-len", 16)[0] == 0
+    assert Path("latest-none.tflite").exists()
+
+
+def test_existing_output_is_refused_before_the_checkpoint_is_read(call: Callable[..., tuple[int, str, str]]) -> None:
+    Path("out").write_text("mine")
+    code, _, error = call("tflite", "nowhere", "--output", "out")
+    assert code == 2
+    assert "which exists; use --overwrite" in error
+
+
+def test_ignored_hangup_stays_ignored(call: Callable[..., tuple[int, str, str]]) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert call("inspect", "nowhere", "--json")[0] == 2
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_help_loads_nothing_heavy() -> None:
