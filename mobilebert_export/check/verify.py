@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 Outputs = Mapping[str, NDArray[np.floating]]
 
-# The least SQNR, in dB, at which a file is put in place. Float arithmetic gives about 120 and float16 weights about 70,
-# whatever the checkpoint; less means a fault. With int8 weights it depends on the checkpoint: at 20 dB a tenth of the
-# signal is noise.
+# The least SQNR, in dB, at which a file is put in place. Float arithmetic gives more than 110 and float16 weights
+# more than 60 where a checkpoint's own values fit float32; less means a fault, or values that do not. With int8
+# weights it depends on the checkpoint: at 20 dB a tenth of the signal is noise.
 FLOORS = {Precision.NONE: 90.0, Precision.FLOAT16: 45.0, Precision.DYNAMIC: 20.0}
 
 # Outputs that hold an answer: the largest entry along this axis. The others are representations, or a single score.

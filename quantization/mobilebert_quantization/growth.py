@@ -48,10 +48,14 @@ class LogMagnitude:
 def growth_apart(before: LogMagnitude, after: LogMagnitude) -> float:
     """How many times more the fastest channel has grown than the median one.
 
-    From typical sizes (1, 1, 1) to (2, 2, 200) it is 100.
+    From typical sizes (1, 1, 1) to (2, 2, 200) it is 100. A channel that was always 0 before has no size to grow
+    from, and is left out.
 
     Raises:
         ValueError: either has seen nothing.
     """
-    grown = after.mean - before.mean
+    alive = before.mean > np.log(_SMALLEST) + 1
+    if not alive.any():
+        return 1.0
+    grown = (after.mean - before.mean)[alive]
     return float(np.exp(min(grown.max() - np.median(grown), 700.0)))

@@ -1,5 +1,6 @@
 """Calibration text, what is observed on it, and the bases that are chosen from that."""
 
+import copy
 import dataclasses
 import importlib
 import json
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from mobilebert_quantization import ChannelRange
 from mobilebert_reference import Checkpoint, Tokenizer, load_checkpoint
 from mobilebert_reference.demo import CALIBRATION, CHECKPOINT, EVALUATION
@@ -147,14 +149,31 @@ def test_stress_that_ruins_plain_rounding_is_undone(
     assert chosen.rotated == rotated
 
 
-def test_channels_that_outgrow_the_others_begin_a_stream_anew(demo: Checkpoint, stress_models: Any) -> None:
+def assert_exact(checkpoint: Checkpoint, chosen: Equalization) -> None:
+    graph = lower(checkpoint.model, checkpoint.config, dtype=np.float64, bases=chosen.bases, rescale=chosen.rescale)
+    row = checkpoint.tokenizer.encode_batch(["how do you say hello in japanese"], max_length=32)
+    truth = Reference(checkpoint).run(row)["logits"]
+    assert np.abs(execute(graph, row)["logits"] - truth).max() <= 1e-11 * np.abs(truth).max()
+
+
+def test_channel_that_outgrows_the_others_begins_a_stream_anew(demo: Checkpoint) -> None:
+    model = copy.deepcopy(demo.model)
+    with torch.no_grad():  # what the next layer adds to this channel is stored 1e5 times as large as it is
+        model.get_parameter("mobilebert.encoder.layer.0.output.bottleneck.LayerNorm.weight")[3] = 1e-5
+    shrunken = dataclasses.replace(demo, model=model)
+    chosen = equalize(shrunken, some(16), DYNAMIC, length=32)
+    assert chosen.rescale.chosen == {"mobilebert.encoder.layer.1"}
+    assert_exact(shrunken, chosen)
+
+
+def test_gains_of_zero_are_exact_and_ask_for_no_more_than_their_own_rescale_points(
+    demo: Checkpoint, stress_models: Any
+) -> None:
     stress = stress_models.stress(demo.model, stress_models.Kind("zero-gains"), magnitude=0.0, seed=0)
     stressed = dataclasses.replace(demo, model=stress.stressed)
     chosen = equalize(stressed, some(16), DYNAMIC, length=32)
-    graph = lower(stressed.model, stressed.config, dtype=np.float64, bases=chosen.bases, rescale=chosen.rescale)
-    row = stressed.tokenizer.encode_batch(["how do you say hello in japanese"], max_length=32)
-    truth = Reference(stressed).run(row)["logits"]
-    assert np.abs(execute(graph, row)["logits"] - truth).max() <= 1e-11 * np.abs(truth).max()
+    assert not chosen.rescale.chosen
+    assert_exact(stressed, chosen)
 
 
 def test_text_of_unknown_pieces_still_calibrates(demo: Checkpoint) -> None:
