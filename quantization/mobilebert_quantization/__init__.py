@@ -9,19 +9,23 @@ from mobilebert_quantization.affine import (
     quantize,
     symmetric,
     symmetric_range,
+    weight_parameters,
 )
 from mobilebert_quantization.bias_correction import bias_correction
 from mobilebert_quantization.centring import centre
-from mobilebert_quantization.observers import ChannelRange, Histogram, SecondMoment
+from mobilebert_quantization.observers import ChannelRange, Histogram, RowMaximum, SecondMoment
+from mobilebert_quantization.pairing import LARGEST_PAIR, largest_pairs, paired
 from mobilebert_quantization.ranges import entropy, min_max, mse, percentile
 from mobilebert_quantization.rotation import principal_axes
-from mobilebert_quantization.smoothing import smoothing_scales
+from mobilebert_quantization.smoothing import product_scales, smoothing_scales
 
 __all__ = [
+    "LARGEST_PAIR",
     "Affine",
     "Bits",
     "ChannelRange",
     "Histogram",
+    "RowMaximum",
     "SecondMoment",
     "asymmetric",
     "bias_correction",
@@ -29,12 +33,16 @@ __all__ = [
     "centre",
     "dequantize",
     "entropy",
+    "largest_pairs",
     "min_max",
     "mse",
+    "paired",
     "percentile",
     "principal_axes",
+    "product_scales",
     "quantize",
     "smoothing_scales",
     "symmetric",
     "symmetric_range",
+    "weight_parameters",
 ]

@@ -7,20 +7,22 @@ symmetric int8 weights within [-127, 127], lets int8 activations use all of [-12
 activations, and allows one scale for each slice along one axis.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-# 4 and 8 for weights, 8 and 16 for activations, 32 for biases. Values of 4 bits lie one to a byte here: packing two
-# into one is the file's matter.
-Bits: TypeAlias = Literal[4, 8, 16, 32]
-_STORED: dict[Bits, type[np.signedinteger]] = {4: np.int8, 8: np.int8, 16: np.int16, 32: np.int32}
+# 4 and 8 for weights, 8 and 16 for activations, 32 for biases behind the former and 64 behind the latter. Values of 4
+# bits lie one to a byte here: packing two into one is the file's matter.
+Bits: TypeAlias = Literal[4, 8, 16, 32, 64]
+_STORED: dict[Bits, type[np.signedinteger]] = {4: np.int8, 8: np.int8, 16: np.int16, 32: np.int32, 64: np.int64}
 
-# Kernels add the products to the bias in 32 bits. Half of the range is left to them: 2^30 holds the products of 33,000
-# inputs of 8 bits at their largest (255 * 127).
-_LARGEST_BIAS = 2**30
+# Kernels add the products to the bias. Half of 32 bits is left to them: 2^30 holds the products of 33,000 inputs of 8
+# bits at their largest (255 * 127). Behind 16-bit activations kernels sum in 64 bits and rescale sums of 48.
+_LARGEST_BIAS: dict[Bits, int] = {32: 2**30, 64: 2**46}
+# The smallest normal float32: a smaller scale would be 0, or a subnormal that kernels flush to 0.
+_SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
 
 
 @dataclass(frozen=True)
@@ -105,16 +107,38 @@ def asymmetric(low: float, high: float, *, bits: Bits = 8) -> Affine:
     return Affine(scale, zero_point if low < high else np.zeros(1, np.int64), None, bits)
 
 
-def bias_parameters(values: NDArray[np.floating], *, activation: Affine, weight: Affine) -> Affine:
-    """Parameters of the 32-bit bias (channels,) of a Linear: the unit in which its products of integers are summed.
+def weight_parameters(weight: NDArray[np.floating], bias: NDArray[np.floating], *, activation: Affine) -> Affine:
+    """Parameters of an 8-bit weight (outputs, ...) with a scale for each output, wide enough for the bias (outputs,).
 
-    scale = activation scale * weight scale, for each output channel if the weight has one for each; zero point 0.
+    As `symmetric` along axis 0, but for an output whose bias would pass the limits of `bias_parameters`: its scale is
+    the smallest at which it does not. An output whose weights are all 0 gets the median scale of the others, beside
+    which no kernel finds it odd. For weights (1e-12) and a bias of 1 at an activation scale of 2^-10 the scale is
+    2^-20, where the weight is stored as 0: beside such a bias it says nothing.
+
+    Raises:
+        ValueError: a weight or a bias is not finite.
+    """
+    parameters = symmetric(weight, axis=0)
+    dead = ~np.any(weight, axis=tuple(range(1, weight.ndim)))
+    if dead.any() and not dead.all():
+        parameters = replace(parameters, scale=np.where(dead, np.median(parameters.scale[~dead]), parameters.scale))
+    unit = np.maximum(np.abs(bias).astype(np.float64) / _LARGEST_BIAS[_bias_bits(activation)], _SMALLEST_SCALE)
+    # The scale and its product with the activation's are each rounded to float32: by at most 2^-24 of them.
+    smallest = (unit / float(activation.scale[0]) * (1 + 2**-22)).astype(np.float32)
+    return replace(parameters, scale=np.maximum(parameters.scale, smallest))
+
+
+def bias_parameters(values: NDArray[np.floating], *, activation: Affine, weight: Affine) -> Affine:
+    """Parameters of the bias (channels,) of a Linear: the unit in which its products of integers are summed.
+
+    scale = activation scale * weight scale, for each output channel if the weight has one for each; zero point 0. The
+    width is 32 bits for activations of 8, and 64 for those of 16.
     For an activation scale of 0.1 and weight scales (0.02, 0.01) the scales are (0.002, 0.001), and biases (1, 1) are
     stored as (500, 1000).
 
     Raises:
-        ValueError: a bias is not finite or passes 2^30 (half of 32 bits: the products are added to it); the product of
-            the scales is no normal float32; the activation has several scales; or the channels differ in number.
+        ValueError: a bias is not finite or passes 2^30 (2^46 behind 16 bits: the products are added to it); the product
+            of the scales is no normal float32; the activation has several scales; or the channels differ in number.
     """
     if activation.axis is not None:
         raise ValueError(f"expected one scale for the activation, got {activation.scale.size}")
@@ -124,17 +148,23 @@ def bias_parameters(values: NDArray[np.floating], *, activation: Affine, weight:
         scale = (activation.scale.astype(np.float64) * weight.scale).astype(np.float32)
     if not np.all(np.isfinite(scale) & (scale >= np.finfo(np.float32).tiny)):
         raise ValueError(f"expected a normal float32 as product of scales, got {scale.min():g} to {scale.max():g}")
+    bits = _bias_bits(activation)
     # The negation also holds for NaN.
-    outside = ~(np.abs(values) <= _LARGEST_BIAS * scale.astype(np.float64))
+    outside = ~(np.abs(values) <= _LARGEST_BIAS[bits] * scale.astype(np.float64))
     if np.any(outside):
         channel = int(np.argmax(outside))
         step = scale[channel if scale.size > 1 else 0]
+        limit = f"2^{_LARGEST_BIAS[bits].bit_length() - 1}"
         raise ValueError(
-            f"expected biases within 2^30 steps, got {values[channel]:g} at a step of {step:g} in channel {channel}; "
-            "give its weights a larger scale"
+            f"expected biases within {limit} steps, got {values[channel]:g} at a step of {step:g} in channel {channel};"
+            " give its weights a larger scale"
         )
     axis = None if weight.axis is None else 0
-    return Affine(scale, np.zeros(scale.shape, np.int64), axis, 32)
+    return Affine(scale, np.zeros(scale.shape, np.int64), axis, bits)
+
+
+def _bias_bits(activation: Affine) -> Bits:
+    return 32 if activation.bits <= 8 else 64  # noqa: PLR2004 - as the kernels' accumulators
 
 
 def quantize(values: NDArray[np.floating], parameters: Affine) -> NDArray[np.signedinteger]:
@@ -171,7 +201,5 @@ def _holding_zero(low: float, high: float) -> tuple[float, float]:
 
 
 def _step(widths: NDArray[np.float64], steps: float) -> NDArray[np.float32]:
-    # The smallest normal float32: a smaller scale would be 0, or a subnormal that kernels flush to 0.
-    smallest = float(np.finfo(np.float32).tiny)
     with np.errstate(over="ignore"):
-        return np.where(widths > 0, np.maximum(widths / steps, smallest), 1.0).astype(np.float32)
+        return np.where(widths > 0, np.maximum(widths / steps, _SMALLEST_SCALE), 1.0).astype(np.float32)

@@ -59,6 +59,31 @@ class ChannelRange:
 
 
 @dataclass(frozen=True)
+class RowMaximum:
+    """The lowest and the highest of the rows' largest values; (inf, -inf) before the first.
+
+    What a softmax makes of a row depends on the distance to its largest value alone. For rows (1, -7) and (3, 2), low
+    is 1 and high is 3.
+
+    Attributes:
+        low: the smallest of the rows' maxima.
+        high: the largest of them.
+    """
+
+    low: float = math.inf
+    high: float = -math.inf
+
+    def update(self, values: NDArray[np.floating]) -> "RowMaximum":
+        """With more rows (rows, anything).
+
+        Raises:
+            ValueError: a row's largest value is not finite.
+        """
+        largest = _finite(values.max(axis=-1))
+        return RowMaximum(min(self.low, float(largest.min())), max(self.high, float(largest.max())))
+
+
+@dataclass(frozen=True)
 class SecondMoment:
     """Sums that give the mean, E[x], and the second moment, E[x xᵀ], of the rows seen.
 

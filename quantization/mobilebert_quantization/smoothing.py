@@ -9,6 +9,25 @@ from numpy.typing import NDArray
 _DEAD = float(np.finfo(np.float32).tiny)
 
 
+def product_scales(left_range: NDArray[np.floating], right_range: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Scales s, (channels,), positive, that make the factors of a product of activations equally large.
+
+        s = √(l / r)
+
+    l and r are the largest magnitudes of each channel of queries and keys, (channels,). A query is divided by s and a
+    key multiplied by it: both then reach √(l r), and their product stays. A channel in which either is dead (see
+    `smoothing_scales`) gets scale 1.
+    Source: cross-layer equalization, Nagel et al. 2019 (arXiv 1906.04721), equation 11, for two activations.
+    For l = (8, 1) and r = (2, 1) the scales are (2, 1), and both reach (4, 1).
+
+    Raises:
+        ValueError: the shapes differ, a range is negative or not finite.
+    """
+    ranges, alive = _alive(left_range, right_range)
+    left, right = np.log(np.where(alive, ranges, 1.0))
+    return np.asarray(np.exp((left - right) / 2))
+
+
 def smoothing_scales(
     activation_range: NDArray[np.floating], weight_range: NDArray[np.floating], *, alpha: float = 0.5
 ) -> NDArray[np.float64]:
@@ -26,15 +45,9 @@ def smoothing_scales(
     Raises:
         ValueError: the shapes differ, a range is negative or not finite, or alpha is not from 0 to 1.
     """
-    if activation_range.ndim != 1 or activation_range.shape != weight_range.shape:
-        shapes = f"{activation_range.shape}, {weight_range.shape}"
-        raise ValueError(f"expected two ranges of the same channels, got shapes {shapes}")
     if not 0 <= alpha <= 1:
         raise ValueError(f"expected alpha from 0 to 1, got {alpha:g}")
-    ranges = np.stack([activation_range, weight_range]).astype(np.float64)
-    if not np.all(np.isfinite(ranges) & (ranges >= 0)):
-        raise ValueError("expected finite ranges of 0 or more, got a negative one, NaN or infinity")
-    alive = np.all(ranges >= _DEAD, axis=0)
+    ranges, alive = _alive(activation_range, weight_range)
     scales = np.ones(alive.shape)
     if alive.any():
         # In logarithms, where neither a power nor the mean overflows.
@@ -42,3 +55,13 @@ def smoothing_scales(
         exponent = alpha * activation - (1 - alpha) * weight
         scales[alive] = np.exp(exponent - exponent.mean())
     return scales
+
+
+def _alive(first: NDArray[np.floating], second: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Two ranges (2, channels), and where neither is dead."""
+    if first.ndim != 1 or first.shape != second.shape:
+        raise ValueError(f"expected two ranges of the same channels, got shapes {first.shape}, {second.shape}")
+    ranges = np.stack([first, second]).astype(np.float64)
+    if not np.all(np.isfinite(ranges) & (ranges >= 0)):
+        raise ValueError("expected finite ranges of 0 or more, got a negative one, NaN or infinity")
+    return ranges, np.all(ranges >= _DEAD, axis=0)

@@ -235,3 +235,71 @@ def test_parameters_refuse_impossible_scales_and_shapes() -> None:
             affine(scale)
     with pytest.raises(ValueError, match="one zero point a channel"):
         Affine(np.ones(2, np.float32), np.zeros(1, np.int64), 0, 8)
+
+
+def test_worked_examples_of_weights_beside_a_bias() -> None:
+    activation = affine(2.0**-10)
+    parameters = quantization.weight_parameters(np.array([[1e-12]]), np.ones(1), activation=activation)
+    assert parameters.scale == pytest.approx(2.0**-20, rel=EPS)
+    assert quantization.quantize(np.array([[1e-12]]), parameters).tolist() == [[0]]
+    unit = quantization.bias_parameters(np.ones(1), activation=activation, weight=parameters)
+    assert quantization.quantize(np.ones(1), unit)[0] == pytest.approx(2**30, rel=2 * EPS)
+
+
+MAGNITUDES = st.floats(1e-30, 1e30) | st.just(0.0)
+ACTIVATIONS = st.tuples(st.floats(1e-12, 1e6), st.sampled_from((8, 16)))
+
+
+@given(st.lists(st.tuples(MAGNITUDES, MAGNITUDES, st.booleans()), min_size=1, max_size=6), ACTIVATIONS)
+def test_weights_and_biases_of_any_size_are_stored_together(
+    outputs: list[tuple[float, float, bool]], activation: tuple[float, Bits]
+) -> None:
+    weight = np.array([[size, -size / 3] for size, _, _ in outputs])
+    bias = np.array([size if positive else -size for _, size, positive in outputs])
+    values = affine(activation[0], bits=activation[1])
+    limit = 2**30 if activation[1] == 8 else 2**46
+    parameters = quantization.weight_parameters(weight, bias, activation=values)
+    plain = quantization.symmetric(weight, axis=0)
+    unit = quantization.bias_parameters(bias, activation=values, weight=parameters)  # no bias passes its limit
+    stored = quantization.quantize(bias, unit)
+    assert stored.dtype == (np.int32 if activation[1] == 8 else np.int64)
+    assert all(abs(int(each)) <= limit for each in stored)
+    assert parameters.zero_point.tolist() == [0] * len(outputs)
+    assert (parameters.axis, parameters.bits, parameters.narrow) == (0, 8, True)
+    alive = np.any(weight, axis=1)
+    assert np.all(parameters.scale[alive] >= plain.scale[alive])
+
+
+# 2^46 steps in float64 are rounded to 2^-7 of a step, a few times over.
+@given(SCALES, st.lists(SCALES, min_size=1, max_size=5), st.data())
+def test_bias_behind_16_bits_is_stored_in_64(activation: float, weights: list[float], data: st.DataObject) -> None:
+    units = np.float64(np.float32(activation)) * np.array(weights, np.float32).astype(np.float64)
+    whole = st.integers(-(2**46) + 2**24, 2**46 - 2**24)
+    biases = np.array([data.draw(whole) for _ in weights]) * units
+    parameters = quantization.bias_parameters(biases, activation=affine(activation, bits=16), weight=affine(*weights))
+    assert parameters.bits == 64
+    stored = quantization.quantize(biases, parameters)
+    assert stored.dtype == np.int64
+    bound = parameters.scale.astype(np.float64) * (0.5 + 2.0**-5)
+    assert np.all(np.abs(round_trip(biases, parameters) - biases) <= bound)
+
+
+def test_bias_behind_16_bits_has_a_limit_too() -> None:
+    one = affine(1, bits=16)
+    assert quantization.quantize(
+        np.array([2.0**46]), quantization.bias_parameters(np.array([2.0**46]), activation=one, weight=affine(1))
+    ).tolist() == [2**46]
+    with pytest.raises(ValueError, match="within 2\\^46 steps"):
+        quantization.bias_parameters(np.array([2.0**46 + 1]), activation=one, weight=affine(1))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_weight_that_is_not_finite_is_an_error(bad: float) -> None:
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        quantization.weight_parameters(np.array([[bad]]), np.ones(1), activation=affine(1))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_bias_beside_a_weight_that_is_not_finite_is_an_error(bad: float) -> None:
+    with pytest.raises(ValueError, match="finite"):
+        quantization.weight_parameters(np.ones((1, 1)), np.array([bad]), activation=affine(1))

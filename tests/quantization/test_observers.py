@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from mobilebert_quantization import ChannelRange, Histogram, SecondMoment
+from mobilebert_quantization import ChannelRange, Histogram, RowMaximum, SecondMoment
 from numpy.typing import NDArray
 
 CHANNELS = 3
@@ -185,3 +185,29 @@ def test_other_channels_are_an_error() -> None:
 def test_histogram_of_too_few_bins_is_an_error() -> None:
     with pytest.raises(ValueError, match="at least 4 bins"):
         Histogram.empty(3)
+
+
+def test_row_maximum_of_the_documentation() -> None:
+    state = RowMaximum().update(np.array([[1.0, -7.0], [3.0, 2.0]]))
+    assert (state.low, state.high) == (1, 3)
+
+
+@given(st.lists(arrays.arrays(np.float64, (2, CHANNELS), elements=ANY), max_size=4))
+def test_row_maximum_is_that_of_all_rows_however_they_came(batches: list[NDArray[np.float64]]) -> None:
+    together = np.concatenate([np.zeros((1, CHANNELS)), *batches])
+    state = RowMaximum().update(np.zeros((1, CHANNELS)))
+    for batch in reversed(batches):
+        state = state.update(batch[None])  # further axes are rows too
+    assert (state.low, state.high) == (min(map(max, together.tolist())), max(map(max, together.tolist())))
+
+
+def test_row_maximum_before_the_first_row_is_that_of_nothing() -> None:
+    assert (RowMaximum().low, RowMaximum().high) == (math.inf, -math.inf)
+
+
+def test_row_maximum_ignores_what_lies_below_and_refuses_what_is_no_number() -> None:
+    state = RowMaximum().update(np.array([[1.0, -np.inf]]))
+    assert (state.low, state.high) == (1, 1)
+    for bad in ([np.nan, 0.0], [np.inf, 0.0], [-np.inf, -np.inf]):
+        with pytest.raises(ValueError, match="NaN or infinity"):
+            state.update(np.array([bad]))

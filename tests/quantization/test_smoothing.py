@@ -87,3 +87,39 @@ def test_ranges_of_other_channels_are_an_error() -> None:
         quantization.smoothing_scales(np.ones(2), np.ones(3))
     with pytest.raises(ValueError, match="same channels"):
         quantization.smoothing_scales(np.ones((2, 2)), np.ones((2, 2)))
+
+
+def test_product_scales_of_the_documentation() -> None:
+    left, right = np.array([8.0, 1.0]), np.array([2.0, 1.0])
+    scales = quantization.product_scales(left, right)
+    np.testing.assert_allclose(scales, [2, 1], rtol=1e-15)
+    np.testing.assert_allclose(left / scales, [4, 1], rtol=1e-15)
+    np.testing.assert_allclose(right * scales, [4, 1], rtol=1e-15)
+
+
+@given(pairs(POSITIVE | st.sampled_from((0.0, TINY / 2, 1e-300))))
+def test_factors_of_a_product_reach_alike(ranges: NDArray[np.float64]) -> None:
+    left, right = ranges
+    scales = quantization.product_scales(left, right)
+    assert np.all(np.isfinite(scales) & (scales > 0))
+    dead = np.any(ranges < TINY, axis=0)
+    assert np.all(scales[dead] == 1)
+    # Logarithms of up to 88, halved: 1e-14 each.
+    alike = np.sqrt(left[~dead]) * np.sqrt(right[~dead])
+    np.testing.assert_allclose(left[~dead] / scales[~dead], alike, rtol=1e-13)
+    np.testing.assert_allclose(right[~dead] * scales[~dead], alike, rtol=1e-13)
+
+
+@given(pairs(POSITIVE))
+def test_factors_the_other_way_round_have_the_reciprocal_scales(ranges: NDArray[np.float64]) -> None:
+    forth, back = quantization.product_scales(*ranges), quantization.product_scales(*ranges[::-1])
+    np.testing.assert_allclose(forth * back, 1, rtol=1e-13)
+
+
+@pytest.mark.parametrize("bad", [-1.0, np.nan, np.inf])
+def test_impossible_range_of_a_factor_is_an_error(bad: float) -> None:
+    for ranges in ((np.array([1.0, bad]), np.ones(2)), (np.ones(2), np.array([1.0, bad]))):
+        with pytest.raises(ValueError, match="finite ranges of 0 or more"):
+            quantization.product_scales(*ranges)
+    with pytest.raises(ValueError, match="same channels"):
+        quantization.product_scales(np.ones(2), np.ones(3))

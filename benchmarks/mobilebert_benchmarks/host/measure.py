@@ -1,0 +1,54 @@
+"""Times on this machine: the models take turns, so that what disturbs one disturbs all."""
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from mobilebert_benchmarks.cores import HOST
+from mobilebert_benchmarks.host.process import Worker
+from mobilebert_benchmarks.model_file import ModelFile, Signature
+from mobilebert_benchmarks.results import TimedResult
+from mobilebert_benchmarks.timing import ROUNDS, each_round, summary
+
+THREADS = (1, 2)
+_BUSY_LOAD = 0.5
+
+
+def measure(
+    models: Sequence[tuple[ModelFile, Signature]], runs: int, progress: Callable[[str], None] = lambda _: None
+) -> tuple[TimedResult, ...]:
+    """Every model with every number of threads, about `runs` inferences of each.
+
+    Raises:
+        ModelError: LiteRT refuses a model, or crashes on it.
+        HostError: a process does not answer.
+    """
+    share = each_round(runs)
+    results = []
+    for threads in THREADS:
+        with ExitStack() as stack:
+            workers = []
+            for model, signature in models:
+                progress(f"loading {model.name}")
+                workers.append(stack.enter_context(Worker(model, signature, threads)))
+            rounds: list[list[dict[str, Any]]] = [[] for _ in workers]
+            for turn in range(ROUNDS):
+                progress(f"measuring with {threads} threads, round {turn + 1} of {ROUNDS}")
+                for seen, worker in zip(rounds, workers, strict=True):
+                    seen.append(worker.run(share))
+            results += [
+                summary(model.name, HOST, signature.length, threads, worker.loaded["cold_start_ns"], seen)
+                for (model, signature), worker, seen in zip(models, workers, rounds, strict=True)
+            ]
+    return tuple(results)
+
+
+def busy() -> str | None:
+    """What to warn of if others use this machine, asked before anything is measured; else None."""
+    load, cpus = os.getloadavg()[0], os.cpu_count() or 1
+    if load < _BUSY_LOAD:
+        return None
+    return (
+        f"this machine is busy: a load of {load:.1f} on {cpus} CPUs before the measurement; times are not to be trusted"
+    )

@@ -1,0 +1,35 @@
+"""What the delegate takes, by the operators that the profiler lists."""
+
+import pytest
+from mobilebert_benchmarks.emulation.delegation import Operator, delegation
+
+
+def operators(*names: str) -> list[Operator]:
+    """`+` before a name: delegated; `|`: the first of a partition."""
+    found, index = list[Operator](), 0
+    for name in names:
+        index = 0 if name.startswith("|") else index + 1
+        found.append(Operator(name.lstrip("+|"), delegated=name[0] in "+|", index=index))
+    return found
+
+
+def test_one_partition_behind_lookups_is_whole() -> None:
+    seen = delegation(operators("GATHER", "RESHAPE", "EMBEDDING_LOOKUP", "|Add (ND)", "+Fully Connected"))
+    assert (seen.partitions, seen.delegated, seen.whole) == (1, 2, True)
+    assert seen.outside == {"EMBEDDING_LOOKUP": 1, "GATHER": 1, "RESHAPE": 1}
+
+
+@pytest.mark.parametrize(
+    ("names", "partitions"),
+    [
+        (("|Add (ND)", "SOFTMAX", "|Add (ND)", "+Add (ND)"), 2),
+        (("|Add (ND)", "GATHER", "|Add (ND)"), 2),
+        (("|Add (ND)", "BATCH_MATMUL"), 1),
+        (("ADD", "GATHER"), 0),
+        ((), 0),
+    ],
+)
+def test_more_partitions_or_work_left_outside_is_not(names: tuple[str, ...], partitions: int) -> None:
+    seen = delegation(operators(*names))
+    assert seen.partitions == partitions
+    assert not seen.whole

@@ -1,0 +1,62 @@
+"""Measurements on this machine: real processes, real models, and models that crash them."""
+
+import json
+from pathlib import Path
+
+import pytest
+from mobilebert_benchmarks.errors import HostError, ModelError
+from mobilebert_benchmarks.host import measure as host
+from mobilebert_benchmarks.host.process import Worker
+from mobilebert_benchmarks.model_file import read_model
+
+
+def test_every_model_is_measured_with_one_and_two_threads(demo_float: Path, demo_dynamic: Path) -> None:
+    models = [read_model(path) for path in (demo_float, demo_dynamic)]
+    results = host.measure([(model, model.signatures[-1]) for model in models], runs=12)
+    assert [(result.model, result.threads) for result in results] == [
+        ("demo-none", 1),
+        ("demo-dynamic", 1),
+        ("demo-none", 2),
+        ("demo-dynamic", 2),
+    ]
+    for result in results:
+        assert result.runs == 15  # the same number in each of 5 rounds
+        assert 0 < result.median_ms <= result.p90_ms
+        assert result.cpu_ms > 0
+        assert result.spread >= 0
+        assert result.cold_start_ms > result.median_ms
+        json.dumps(vars(result))
+
+
+def test_memory_is_the_models_and_not_that_of_who_measures(demo_float: Path) -> None:
+    model = read_model(demo_float)
+    with Worker(model, model.signatures[-1], 1) as worker:
+        peak = worker.run(1)["peak_bytes"]
+    # Weights are mapped and packed once more; the rest is code of the runtime and some arenas.
+    assert model.size < peak < 3 * model.size + (32 << 20)
+
+
+def test_a_model_that_crashes_its_process_is_one_line(demo_float: Path, tmp_path: Path) -> None:
+    model = read_model(demo_float)
+    cut = tmp_path / "demo-none.tflite"
+    cut.write_bytes(demo_float.read_bytes())
+    model = model.__class__(cut, model.size, model.sha256, model.signatures, model.arithmetic)
+    cut.write_bytes(demo_float.read_bytes()[:20_000])  # after it was read: its weights are beyond the end
+    with pytest.raises(ModelError, match=r"expected a model that LiteRT runs, got demo-none: exit code") as raised:
+        Worker(model, model.signatures[-1], 1)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_process_that_does_not_answer_is_stopped(demo_float: Path) -> None:
+    model = read_model(demo_float)
+    with pytest.raises(HostError, match=r"expected demo-none to answer within 0 s"):
+        Worker(model, model.signatures[-1], 1, timeout=0.001)
+
+
+@pytest.mark.parametrize(("load", "warned"), [(0.1, False), (3.0, True)])
+def test_a_busy_machine_is_told(monkeypatch: pytest.MonkeyPatch, load: float, warned: bool) -> None:
+    monkeypatch.setattr("os.getloadavg", lambda: (load, 0.0, 0.0))
+    warning = host.busy()
+    assert (warning is not None) is warned
+    if warning:
+        assert "a load of 3.0" in warning
