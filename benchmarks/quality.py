@@ -22,20 +22,26 @@ from rich.console import Console
 from rich.table import Table
 from stress_models import Kind, stress
 
-from mobilebert_export.calibration import CalibrationText, equalize
+from mobilebert_export.calibration import CalibrationText, Row, calibrate
+from mobilebert_export.calibration.calibrate import candidate
+from mobilebert_export.calibration.observe import Inputs, batches
 from mobilebert_export.check.metrics import agreement, sqnr
 from mobilebert_export.check.verify import Reference
 from mobilebert_export.emitters.tflite import emit
 from mobilebert_export.graph import Graph
+from mobilebert_export.graph.expand import expanded
 from mobilebert_export.lowering import lower
-from mobilebert_export.precisions import Precision, apply
+from mobilebert_export.precisions import Precision, Recipe, apply
 from mobilebert_export.runtimes.litert import LiteRtModel
 
 SHARED = Path(__file__).parents[2] / "shared"
-# The longest query of CLINC150 has 40 tokens.
-LENGTH = 48
+# The longest query of CLINC150 has 40 tokens, most have less than 16: each runs on the shorter file that holds it.
+LENGTHS = (16, 48)
 CALIBRATION_ROWS = 200
 RESAMPLES = 2000
+QUANTIZED = (Precision.DYNAMIC, Precision.INT8, Precision.INT8_FULL, Precision.INT16)
+
+IDS = "input_ids"
 
 # The models of the issue: as trained, and function-preserving stress with the magnitude of its first token.
 STRESSES: tuple[tuple[Kind, float], ...] = (
@@ -54,16 +60,19 @@ class Result:
 
     Attributes:
         model: which model.
+        precision: how its numbers are stored and computed.
         way: `fitted` to calibration text, or `plain`.
         sqnr: of the logits, in dB.
         same: share of texts with the reference's label.
         accuracy: of the reference, from 0 to 1.
         lost: accuracy lost against the reference, in points.
         interval: of 95 % around it, from a paired bootstrap over the texts.
-        megabytes: size of the file.
+        megabytes: size of the longer file.
+        partitions: pieces in which the CPU delegate takes it.
     """
 
     model: str
+    precision: str
     way: str
     sqnr: float
     same: float
@@ -71,30 +80,33 @@ class Result:
     lost: float
     interval: tuple[float, float]
     megabytes: float
+    partitions: int
 
 
 def main(
     checkpoint: Annotated[Path | None, typer.Argument(help="A CLINC150 classifier. Default: the demo model.")] = None,
-    rows: Annotated[int, typer.Option(help="Texts of the test split; all of them by default.")] = 4500,
-    precision: Annotated[Precision, typer.Option(help="The precision to measure.")] = Precision.DYNAMIC,
-    json_output: Annotated[bool, typer.Option("--json", help="Print the results as one JSON object.")] = False,
+    rows: Annotated[int, typer.Option(help="Texts of the test split, evenly over it; all of them by default.")] = 4500,
+    precision: Annotated[
+        list[Precision] | None, typer.Option(help="Precisions to measure. Default: all quantized.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Also write the results there, as JSON.")] = None,
 ) -> None:
-    """Measure a precision on CLINC150, on the model as it is and under stress."""
+    """Measure what precisions cost on CLINC150, on the model as it is and under stress."""
     trained = load_checkpoint(checkpoint or CHECKPOINT)
-    test = list(islice(_rows(SHARED / "data" / "clinc150_test.jsonl"), rows))
+    every = list(_rows(SHARED / "data" / "clinc150_test.jsonl"))
+    test = [every[index] for index in np.linspace(0, len(every) - 1, min(rows, len(every))).astype(int)]
     results: list[Result] = []
     console = Console(stderr=True)
     for name, model in _models(trained):
-        console.print(f"{name} …")
-        results += _measure(name, model, test, precision)
-    if json_output:
-        typer.echo(
-            json.dumps(
-                {"precision": precision.value, "rows": len(test), "results": list(map(dataclasses.asdict, results))}
+        for result in _measure(name, model, test, precision or QUANTIZED):
+            console.print(
+                f"{name}, {result.precision}, {result.way}: {result.sqnr:.1f} dB, {result.lost:.2f} points lost"
             )
-        )
-    else:
-        Console().print(_table(results, precision, len(test)))
+            results.append(result)
+    if output is not None:
+        content = {"rows": len(test), "results": list(map(dataclasses.asdict, results))}
+        output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    Console(width=120).print(_table(results, len(test)))
 
 
 def _models(trained: Checkpoint) -> Iterator[tuple[str, Checkpoint]]:
@@ -108,37 +120,67 @@ def _models(trained: Checkpoint) -> Iterator[tuple[str, Checkpoint]]:
 
 
 def _measure(
-    name: str, checkpoint: Checkpoint, test: Sequence[dict[str, str]], precision: Precision
+    name: str, checkpoint: Checkpoint, test: Sequence[dict[str, str]], precisions: Sequence[Precision]
 ) -> Iterator[Result]:
-    inputs = [checkpoint.tokenizer.encode_batch([row["text"]], max_length=LENGTH) for row in test]
+    groups = _by_length(checkpoint, [row["text"] for row in test])
+    order = np.concatenate([places for places, _ in groups.values()])
     reference = Reference(checkpoint)
-    truth = np.concatenate([reference.run(each)["logits"] for each in inputs])
-    labels = np.array([checkpoint.config.label2id[row["label"]] for row in test])
-    for way, graph in _graphs(checkpoint, precision):
-        content = emit(apply(graph.bind(batch=1, sequence=LENGTH), precision))
-        with tempfile.TemporaryDirectory() as directory:
-            path = Path(directory) / "model.tflite"
-            path.write_bytes(content)
-            model = LiteRtModel(path)
-            given = np.concatenate([model.run(each)["logits"] for each in inputs])
-        yield _result(name, way, truth, given, labels, len(content) / 1e6)
-
-
-def _graphs(checkpoint: Checkpoint, precision: Precision) -> Iterator[tuple[str, Graph]]:
-    lowered: Callable[..., Graph] = partial(lower, checkpoint.model, checkpoint.config)
+    truth = np.concatenate([reference.run(inputs)["logits"] for _, inputs in groups.values()])
+    labels = np.array([checkpoint.config.label2id[test[place]["label"]] for place in order])
     text = list(islice(CalibrationText(SHARED / "data" / "clinc150_train.jsonl"), 0, None, 15000 // CALIBRATION_ROWS))
-    fitted = equalize(checkpoint, text, partial(apply, precision=precision), length=LENGTH)
-    yield "fitted", lowered(bases=fitted.bases, rescale=fitted.rescale)
-    yield "plain", lowered(eliminate=False)
+    for precision in precisions:
+        for way, make in (("fitted", _fitted), ("plain", _plain)):
+            graph, recipe = make(checkpoint, text, precision)
+            given = []
+            for length, (_, inputs) in groups.items():
+                content = emit(apply(graph.bind(batch=1, sequence=length), precision, recipe))
+                with tempfile.TemporaryDirectory() as directory:
+                    path = Path(directory) / "model.tflite"
+                    path.write_bytes(content)
+                    model = LiteRtModel(path)
+                    each = [{key: values[[row]] for key, values in inputs.items()} for row in range(len(inputs[IDS]))]
+                    given += [model.run(row)["logits"] for row in each]
+            size = len(content) / 1e6
+            result = _result(name, precision, way, truth, np.concatenate(given), labels)
+            yield dataclasses.replace(result, megabytes=size, partitions=model.partitions)
+
+
+def _by_length(checkpoint: Checkpoint, texts: Sequence[str]) -> dict[int, tuple[NDArray[np.intp], Inputs]]:
+    """For each length, the places of the texts that it holds and no shorter one does, and their padded inputs."""
+    longest = max(LENGTHS)
+    tokens = np.array([len(checkpoint.tokenizer.encode(text, max_length=longest, pad=False)) for text in texts])
+    groups, shorter = {}, 0
+    for length in LENGTHS:
+        places = np.flatnonzero((tokens > shorter) & (tokens <= length))
+        if len(places):
+            groups[length] = (
+                places,
+                checkpoint.tokenizer.encode_batch([texts[i] for i in places.tolist()], max_length=length),
+            )
+        shorter = length
+    return groups
+
+
+def _fitted(checkpoint: Checkpoint, text: Sequence[Row], precision: Precision) -> tuple[Graph, Recipe | None]:
+    calibration = calibrate(checkpoint, text, precision, length=max(LENGTHS))
+    return lower(checkpoint.model, checkpoint.config, coordinates=calibration.coordinates), calibration.recipe
+
+
+def _plain(checkpoint: Checkpoint, text: Sequence[Row], precision: Precision) -> tuple[Graph, Recipe | None]:
+    graph: Callable[..., Graph] = partial(lower, checkpoint.model, checkpoint.config, eliminate=False)
+    if precision is Precision.DYNAMIC:
+        return graph(), None
+    inputs = batches(checkpoint.tokenizer, text, length=max(LENGTHS))
+    return graph(), candidate(expanded(graph(dtype=np.float64)), inputs, precision)
 
 
 def _result(
     name: str,
+    precision: Precision,
     way: str,
     truth: NDArray[np.floating],
     given: NDArray[np.floating],
     labels: NDArray[np.integer],
-    megabytes: float,
 ) -> Result:
     before, after = truth.argmax(1), given.argmax(1)
     lost = (before == labels).astype(float) - (after == labels)
@@ -146,13 +188,15 @@ def _result(
     low, high = np.percentile(100 * lost[samples].mean(axis=1), [2.5, 97.5])
     return Result(
         model=name,
+        precision=precision.value,
         way=way,
         sqnr=sqnr(truth, given),
         same=agreement(before, after),
         accuracy=float(np.mean(before == labels)),
         lost=100 * float(lost.mean()),
         interval=(float(low), float(high)),
-        megabytes=megabytes,
+        megabytes=0.0,
+        partitions=0,
     )
 
 
@@ -163,20 +207,23 @@ def _rows(path: Path) -> Iterator[dict[str, str]]:
         yield from map(json.loads, file)
 
 
-def _table(results: Sequence[Result], precision: Precision, rows: int) -> Table:
-    table = Table(title=f"{precision.value}, {rows:,} test texts of at most {LENGTH} tokens", box=None)
-    for column in ("model", "way", "SQNR", "same", "accuracy", "lost (95 %)", "MB"):
-        table.add_column(column, justify="left" if column in {"model", "way"} else "right", no_wrap=True)
+def _table(results: Sequence[Result], rows: int) -> Table:
+    table = Table(title=f"{rows:,} test texts; points of accuracy lost against the float64 reference", box=None)
+    for column in ("model", "precision", "way", "SQNR", "same", "accuracy", "lost (95 %)", "MB", "parts"):
+        left = column in {"model", "precision", "way"}
+        table.add_column(column, justify="left" if left else "right", no_wrap=True)
     for result in results:
         low, high = result.interval
         table.add_row(
             result.model,
+            result.precision,
             result.way,
             f"{result.sqnr:.1f}",
             f"{100 * result.same:.2f} %",
             f"{100 * result.accuracy:.2f} %",
             f"{result.lost:.2f} ({low:.2f}…{high:.2f})",
             f"{result.megabytes:.2f}",
+            str(result.partitions),
         )
     return table
 

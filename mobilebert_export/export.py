@@ -1,76 +1,39 @@
 """The main job: a checkpoint in, a verified file out."""
 
 import os
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
-from functools import partial
-from math import isfinite
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mobilebert_export.calibration import CalibrationText, Equalization, Row, equalize
-from mobilebert_export.check import FLOORS, Verification, verify
+from mobilebert_export.auto import choose
+from mobilebert_export.calibration import CalibrationText, Row
+from mobilebert_export.candidate import prepared
 from mobilebert_export.check.rows import verification_rows
-from mobilebert_export.emitters.tflite import emit
-from mobilebert_export.errors import EquivalenceError, UsageError
+from mobilebert_export.errors import UsageError
+from mobilebert_export.exported import VERIFICATION_ROWS, Exported, refuse_length, told, verified
 from mobilebert_export.files import placed_whole
-from mobilebert_export.graph import Graph
-from mobilebert_export.lowering import lower
-from mobilebert_export.precisions import Precision, apply
+from mobilebert_export.fitted import Progress
+from mobilebert_export.precisions import Precision
 from mobilebert_export.runtimes.litert import LiteRtModel
 
 if TYPE_CHECKING:
     from mobilebert_reference import Checkpoint
 
-VERIFICATION_ROWS = 32
-SHORTEST_SEQUENCE = 2  # [CLS] [SEP]
-
-# The precisions that round activations, and so depend on what these are.
-CALIBRATED = frozenset({Precision.DYNAMIC})
-
-Progress = Callable[[str], None]
+AUTO = "auto"
 
 
-@dataclass(frozen=True)
-class Export:
+@dataclass(frozen=True, kw_only=True)
+class Export(Exported):
     """What was put in place.
 
     Attributes:
-        output: the file.
-        precision: how its numbers are stored and computed.
-        sequence_length: tokens of a row, padding included.
-        size: of the file, in bytes.
-        nodes: operators of the file.
-        partitions: pieces in which LiteRT's CPU delegate takes them.
-        verification: how near it comes to the reference.
-        floor: the least SQNR, in dB, that was asked of it.
-        calibration_rows: how many rows of text it was fitted to, 0 where the precision needs none.
-        rotated: whether the wide residual stream is kept in rotated axes, which a massive token makes worth while.
+        partitions: pieces in which LiteRT's CPU delegate takes the operators.
+        reason: why `auto` chose this precision; None where it was asked for.
     """
 
-    output: Path
-    precision: Precision
-    sequence_length: int
-    size: int
-    nodes: int
     partitions: int
-    verification: Verification
-    floor: float
-    calibration_rows: int
-    rotated: bool
-
-    def to_dict(self) -> dict[str, Any]:
-        """The same as one JSON object; equal outputs have no SQNR that JSON could hold, which makes it null."""
-        verification = asdict(self.verification)
-        verification["sqnr"] = {
-            name: value if isfinite(value) else None for name, value in self.verification.sqnr.items()
-        }
-        return {
-            **asdict(self),
-            "output": str(self.output),
-            "precision": self.precision.value,
-            "verification": verification,
-        }
+    reason: str | None
 
 
 def export_tflite(
@@ -78,6 +41,7 @@ def export_tflite(
     output: str | os.PathLike[str],
     *,
     precision: Precision | str = Precision.NONE,
+    max_drop: float = 0.5,
     calibration: Iterable[Row] | None = None,
     sequence_length: int = 128,
     overwrite: bool = False,
@@ -88,10 +52,11 @@ def export_tflite(
     Args:
         checkpoint: as `mobilebert_reference.load_checkpoint` gives it.
         output: where the file goes; nothing is there before it has been verified.
-        precision: how numbers are stored and computed, a `Precision` or its name.
+        precision: how numbers are stored and computed, a `Precision` or its name; or `auto`, for the cheapest one to
+            run that changes few enough answers.
+        max_drop: how many answers `auto` may change, in percent of those that it measures.
         calibration: rows of text like those that the model will meet, which are read several times over. A precision
-            that
-            rounds activations is fitted to them; without any, to the queries that the demo was trained on.
+            that rounds activations is fitted to them; without any, to the queries that the demo was trained on.
         sequence_length: tokens of a row, padding included, from 2 to the model's positions.
         overwrite: replace a file that is there.
         progress: is told each step as it begins.
@@ -103,51 +68,31 @@ def export_tflite(
     """
     from mobilebert_reference.demo import CALIBRATION, EVALUATION
 
-    if precision not in list(Precision):
-        raise UsageError(f"expected a precision of {', '.join(Precision)}, got {precision}")
-    output, precision = Path(output), Precision(precision)
-    longest = checkpoint.config.max_position_embeddings
-    if not SHORTEST_SEQUENCE <= sequence_length <= longest:
-        limits = f"from {SHORTEST_SEQUENCE} to the model's {longest} positions"
-        raise UsageError(f"expected a sequence length {limits}, got {sequence_length}; use another --seq-len")
+    if precision not in [AUTO, *Precision]:
+        raise UsageError(f"expected a precision of {AUTO}, {', '.join(Precision)}, got {precision}")
+    refuse_length(checkpoint, sequence_length)
+    output = Path(output)
+    rows = CalibrationText(CALIBRATION) if calibration is None else calibration
     with placed_whole(output, overwrite=overwrite) as file:
-        equalization = None
-        if precision in CALIBRATED:
-            progress("calibrating")
-            rows = CalibrationText(CALIBRATION) if calibration is None else calibration
-            equalization = equalize(checkpoint, rows, partial(apply, precision=precision), length=sequence_length)
-        progress("lowering the model")
-        graph = lowered(checkpoint, equalization)
-        progress(f"writing {precision.value}")
-        content = emit(apply(graph.bind(batch=1, sequence=sequence_length), precision), description="mobilebert-export")
-        file.write(content)
+        if precision == AUTO:
+            choice = choose(checkpoint, rows, length=sequence_length, max_drop=max_drop, progress=progress)
+            candidate, reason = choice.candidate, choice.reason
+        else:
+            candidate = prepared(checkpoint, Precision(precision), rows, length=sequence_length, progress=progress)
+            reason = None
+        file.write(candidate.content)
         progress("comparing with the reference")
         model = LiteRtModel(file.path)
         texts = verification_rows(checkpoint.tokenizer, EVALUATION, length=sequence_length, count=VERIFICATION_ROWS)
-        verification = verify(model, graph, checkpoint, texts)
-        floor = FLOORS[precision]
-        if not verification.worst_sqnr >= floor:
-            raise EquivalenceError(
-                f"expected an SQNR of at least {floor:.0f} dB against the reference with {precision.value}, "
-                f"got {verification.worst_sqnr:.1f} dB; nothing was written; try a wider precision"
-            )
+        verification, floor = verified(model, candidate.fitted, checkpoint, texts)
         return Export(
             output=output,
-            precision=precision,
             sequence_length=sequence_length,
-            size=len(content),
+            size=len(candidate.content),
             nodes=model.nodes,
             partitions=model.partitions,
             verification=verification,
             floor=floor,
-            calibration_rows=equalization.rows if equalization else 0,
-            rotated=equalization.rotated if equalization else False,
+            reason=reason,
+            **told(candidate.fitted),
         )
-
-
-def lowered(checkpoint: "Checkpoint", equalization: Equalization | None) -> Graph:
-    """The checkpoint's graph, its streams in the bases that were chosen for it."""
-    if equalization is None:
-        return lower(checkpoint.model, checkpoint.config)
-    bases, rescale = equalization.bases, equalization.rescale
-    return lower(checkpoint.model, checkpoint.config, bases=bases, rescale=rescale)

@@ -1,6 +1,6 @@
-"""Calibration: what a model's tensors hold when real text runs through it, and the bases that suit them."""
+"""Calibration: what a model's tensors hold when real text runs through it, and the coordinates and scales that suit."""
 
-from mobilebert_export.calibration.equalize import Equalization, equalize
+from mobilebert_export.calibration.calibrate import Calibration, calibrate
 from mobilebert_export.calibration.text import CalibrationText, Row
 
-__all__ = ["CalibrationText", "Equalization", "Row", "equalize"]
+__all__ = ["Calibration", "CalibrationText", "Row", "calibrate"]

@@ -5,12 +5,14 @@ from itertools import islice
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from mobilebert_export.calibration.text import Row
 from mobilebert_export.errors import DataError
 from mobilebert_export.graph.executor import execute
 from mobilebert_export.graph.graph import Graph
+from mobilebert_export.graph.operators import BATCH, SEQUENCE, Shape
 
 if TYPE_CHECKING:
     from mobilebert_reference import Tokenizer
@@ -51,13 +53,20 @@ def batches(tokenizer: "Tokenizer", rows: Iterable[Row], *, length: int) -> Iter
         raise DataError("expected text to calibrate on, got no row with a token of text")
 
 
-def observe(graph: Graph, inputs: Iterable[Inputs], tensors: Mapping[str, Callable[[int], Kept]]) -> dict[str, Kept]:
-    """What each tensor holds on the inputs, in float64. Padded positions are left out.
+def observe(
+    graph: Graph,
+    inputs: Iterable[Inputs],
+    tensors: Mapping[str, Callable[[int], Kept]],
+    *,
+    dtype: torch.dtype = torch.float64,
+) -> dict[str, Kept]:
+    """What each tensor holds on the inputs. Padded positions are left out.
 
     Args:
         graph: not bound to a length.
         inputs: batches of rows.
         tensors: for each tensor to look at, what makes its empty observer for a number of channels.
+        dtype: what the graph computes in.
 
     Raises:
         DataError: an activation is NaN or infinite.
@@ -75,11 +84,41 @@ def observe(graph: Graph, inputs: Iterable[Inputs], tensors: Mapping[str, Callab
                 raise DataError(
                     f"expected finite activations, got NaN or infinity in {name} at calibration row {bad + 1}"
                 )
-            along_sequence = values.ndim > mask.ndim and values.shape[:2] == mask.shape
-            tokens = values[mask] if along_sequence else values.reshape(-1, values.shape[-1])
-            before = kept.get(name) or tensors[name](values.shape[-1])
+            tokens = _tokens(values, graph.tensors[name].shape, mask)
+            before = kept.get(name) or tensors[name](tokens.shape[-1])
             kept[name] = before.update(tokens)  # type: ignore[assignment] # an observer's update gives its own kind
 
-        execute(graph, batch, observe=look)
+        execute(graph, batch, dtype=dtype, observe=look)
         first_row += len(mask)
     return kept
+
+
+def outputs(
+    graph: Graph,
+    inputs: Iterable[Inputs],
+    *,
+    dtype: torch.dtype = torch.float64,
+    known: Mapping[str, NDArray[np.floating]] | None = None,
+) -> NDArray[np.floating]:
+    """All outputs at all positions that are not padding, in a row. For `dtype` and `known` see `execute`."""
+    values = []
+    for batch in inputs:
+        mask = batch["attention_mask"].astype(bool)
+        given = execute(graph, batch, dtype=dtype, known=known).values()
+        values += [(value[mask] if value.shape[:2] == mask.shape else value).ravel() for value in given]
+    return np.concatenate(values)
+
+
+def _tokens(values: NDArray[np.floating], shape: Shape, mask: NDArray[np.bool_]) -> NDArray[np.floating]:
+    """Rows (n, channels) of the positions that are not padding; the last axis is left as it is."""
+    positions = shape.index(SEQUENCE) if SEQUENCE in shape[:-1] else None
+    if positions is None or shape[0] != BATCH:
+        return values.reshape(-1, values.shape[-1])
+    kept = np.moveaxis(values, positions, 1)[mask]
+    return kept.reshape(-1, values.shape[-1])
+
+
+def few(batch: Inputs, tokens: int) -> Inputs:
+    """The first rows of a batch, as many as have this many tokens, but at least one: enough to compare errors on."""
+    rows, length = batch["attention_mask"].shape
+    return {name: values[: max(1, min(rows, tokens // length))] for name, values in batch.items()}

@@ -21,8 +21,15 @@ Outputs = Mapping[str, NDArray[np.floating]]
 
 # The least SQNR, in dB, at which a file is put in place. Float arithmetic gives more than 110 and float16 weights
 # more than 60 where a checkpoint's own values fit float32; less means a fault, or values that do not. With int8
-# weights it depends on the checkpoint: at 20 dB a tenth of the signal is noise.
-FLOORS = {Precision.NONE: 90.0, Precision.FLOAT16: 45.0, Precision.DYNAMIC: 20.0}
+# weights it depends on the checkpoint: at 20 dB a tenth of the signal is noise, at 15 dB a sixth.
+FLOORS = {
+    Precision.NONE: 90.0,
+    Precision.FLOAT16: 45.0,
+    Precision.DYNAMIC: 20.0,
+    Precision.INT8: 18.0,
+    Precision.INT8_FULL: 15.0,
+    Precision.INT16: 20.0,
+}
 
 # Outputs that hold an answer: the largest entry along this axis. The others are representations, or a single score.
 _ANSWER_AXIS = {

@@ -72,8 +72,16 @@ class GraphBuilder:
 
     def start_stream(self, name: str, basis: Basis, freedom: Freedom) -> None:
         """Notes that the basis of a tensor was free to choose."""
-        self._streams[name] = FreeStream((), freedom)
+        self._streams[name] = FreeStream((), freedom, len(basis.offset))
         self.keep_basis(name, basis, start=name)
+
+    def start_product(self, name: str, factors: tuple[str, str]) -> None:
+        """Notes that two tensors share a scale which was free to choose, by the name that it is chosen under."""
+        left, right = factors
+        width = self._tensors[left].shape[-1]
+        if not isinstance(width, int):
+            raise GraphError(f"expected a number of channels of {left}, got {width}")
+        self._streams[name] = FreeStream(factors, "product", width // 2 if left == right else width)
 
     def finish(self, outputs: Mapping[str, str]) -> Graph:
         """The graph with these outputs."""
@@ -104,7 +112,7 @@ def output_shape(operator: Operator, shapes: list[Shape], *, parts: int = 1) -> 
         case op.Convolution():
             _expect(first[-1] == shapes[1][2], operator, shapes)
             return (*first[:-1], shapes[1][0])
-        case op.Add() | op.Multiply():
+        case op.Add() | op.Multiply() | op.Subtract():
             return _broadcast(operator, shapes)
         case op.MatMul(transpose_right=transposed):
             right = shapes[1]
@@ -124,7 +132,9 @@ def output_shape(operator: Operator, shapes: list[Shape], *, parts: int = 1) -> 
             return _with_axis(first, axis, size // parts)
         case op.First(axis=axis):
             return _with_axis(first, axis, 1)
-        case op.Softmax() | op.Activation() | op.LayerNorm() | op.Dequantize():
+        case op.Mean():
+            return _with_axis(first, -1, 1)
+        case op.Softmax() | op.Activation() | op.LayerNorm() | op.Quantize() | op.Dequantize():
             return first
         case _:
             assert_never(operator)

@@ -1,6 +1,9 @@
 """Runs a graph in PyTorch: the meaning of every operator, in one place.
 
-Real numbers are computed in float64 or float32; an emitted file is judged by how near it comes.
+Real numbers are computed in float64 or float32; an emitted file is judged by how near it comes. A tensor of stored
+integers is held as the real numbers that they stand for: an operator on such tensors computes in real numbers, and what
+it gives is rounded to a step of its output. Kernels reach the same step by integers, or the one beside it where their
+multiplier is rounded too.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,6 +26,8 @@ _ACTIVATIONS: dict[op.Function, Callable[[torch.Tensor], torch.Tensor]] = {
     "gelu_new": lambda x: F.gelu(x, approximate="tanh"),
     "silu": F.silu,
     "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "rsqrt": torch.rsqrt,
 }
 
 Observer = Callable[[str, NDArray[np.floating]], None]
@@ -34,6 +39,7 @@ def execute(
     *,
     dtype: torch.dtype = torch.float64,
     observe: Observer | None = None,
+    known: Mapping[str, NDArray[np.floating]] | None = None,
 ) -> dict[str, NDArray[np.floating]]:
     """Runs the graph on integer inputs (batch, sequence).
 
@@ -42,8 +48,8 @@ def execute(
         inputs: an array for each of the graph's inputs.
         dtype: what real numbers are computed in.
         observe: is given the name and the value of each computed tensor, as it is computed. Values are let go after
-            their last
-            reader, so memory does not grow with the depth.
+            their last reader, so memory does not grow with the depth.
+        known: values of tensors from an earlier run: a node that gives nothing else is not run again.
 
     Returns:
         The outputs, by name.
@@ -62,11 +68,14 @@ def execute(
 
     with torch.no_grad():
         for index, node in enumerate(graph.nodes):
+            if known is not None and known.keys() >= set(node.outputs):
+                values.update({name: torch.from_numpy(known[name]) for name in node.outputs})
+                continue
             operands = [values[name] if name in values else _real(graph.tensors[name], dtype) for name in node.inputs]
             for name, value in zip(node.outputs, _run(node, operands, graph, sizes), strict=True):
-                values[name] = value
+                values[name] = _rounded(value, graph.tensors[name].quantization)
                 if observe is not None:
-                    observe(name, value.numpy())
+                    observe(name, values[name].numpy())
             for name in set(node.inputs) - kept:
                 if last_reader[name] == index:
                     values.pop(name, None)
@@ -92,8 +101,10 @@ def _real(tensor: Tensor, dtype: torch.dtype) -> torch.Tensor:
 def _run(node: Node, operands: list[torch.Tensor], graph: Graph, sizes: Mapping[str, int]) -> tuple[torch.Tensor, ...]:
     if isinstance(node.operator, op.Split):
         return torch.tensor_split(operands[0], len(node.outputs), dim=node.operator.axis)
-    if isinstance(node.operator, op.Linear) and graph.tensors[node.inputs[1]].quantization is not None:
-        operands = [dynamically_rounded(operands[0]), *operands[1:]]
+    if isinstance(node.operator, op.Linear):
+        values, weight = (graph.tensors[name] for name in node.inputs[:2])
+        if values.quantization is None and weight.quantization is not None:
+            operands = [dynamically_rounded(operands[0]), *operands[1:]]
     return (_compute(node.operator, operands, sizes),)
 
 
@@ -117,6 +128,10 @@ def _compute(operator: op.Operator, operands: list[torch.Tensor], sizes: Mapping
             return x + operands[1]
         case op.Multiply():
             return x * operands[1]
+        case op.Subtract():
+            return x - operands[1]
+        case op.Mean():
+            return x.mean(dim=-1, keepdim=True)
         case op.MatMul(transpose_right=transposed):
             return x @ (operands[1].transpose(-1, -2) if transposed else operands[1])
         case op.Softmax():
@@ -131,12 +146,21 @@ def _compute(operator: op.Operator, operands: list[torch.Tensor], sizes: Mapping
             return x.permute(permutation)
         case op.First(axis=axis):
             return x.narrow(axis, 0, 1)
-        case op.Dequantize():
-            return x
+        case op.Quantize() | op.Dequantize():
+            return x  # an output that is stored in integers is rounded as any other
         case op.Split():
             raise GraphError("a split has several outputs")
         case _:
             assert_never(operator)
+
+
+def _rounded(x: torch.Tensor, parameters: quantization.Affine | None) -> torch.Tensor:
+    """Activations as a tensor with one scale holds them."""
+    if parameters is None:
+        return x
+    scale, zero_point = float(parameters.scale[0]), int(parameters.zero_point[0])
+    low, high = parameters.limits
+    return ((x / scale).round().clamp(low - zero_point, high - zero_point)) * scale
 
 
 def dynamically_rounded(x: torch.Tensor) -> torch.Tensor:

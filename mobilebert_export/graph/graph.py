@@ -17,7 +17,7 @@ from mobilebert_export.errors import GraphError
 from mobilebert_export.graph.basis import Basis
 from mobilebert_export.graph.operators import BATCH, SEQUENCE, Dimension, Operator, Positions, Reshape, Shape
 
-Freedom: TypeAlias = Literal["any", "scale", "positive"]
+Freedom: TypeAlias = Literal["any", "affine", "scale", "positive", "product"]
 
 
 @dataclass(frozen=True)
@@ -59,13 +59,16 @@ class FreeStream:
 
     Attributes:
         tensors: in order; the first one is where the basis is chosen.
-        freedom: which bases leave the function as it is: `any` invertible matrix and offset, a `scale` for each
-            channel, or only
-            a `positive` one, which a ReLU lets pass.
+        freedom: which bases leave the function as it is: `any` invertible matrix and offset; `affine`, a scale and an
+            offset for each channel; a `scale`; only a `positive` one, which a ReLU lets pass; or that of a `product` of
+            two tensors, queries and keys: a scale of which the second has the inverse, and an offset of the second.
+            Where one tensor packs both, it is named twice.
+        channels: of the basis.
     """
 
     tensors: tuple[str, ...]
     freedom: Freedom
+    channels: int
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ SEQUENCE = "sequence"
 
 Dimension: TypeAlias = int | str
 Shape: TypeAlias = tuple[Dimension, ...]
-Function: TypeAlias = Literal["relu", "gelu", "gelu_new", "silu", "tanh"]
+Function: TypeAlias = Literal["relu", "gelu", "gelu_new", "silu", "tanh", "sigmoid", "rsqrt"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,16 @@ class Multiply:
 
 
 @dataclass(frozen=True)
+class Subtract:
+    """`(a, b) -> a - b`, broadcast as numpy does."""
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The mean over the last axis, which stays with length 1."""
+
+
+@dataclass(frozen=True)
 class MatMul:
     """`(a (..., m, k), b (..., k, n)) -> a @ b`; with `transpose_right`, b is `(..., n, k)`."""
 
@@ -67,7 +77,7 @@ class Softmax:
 
 @dataclass(frozen=True)
 class Activation:
-    """An activation function, element by element. `gelu` is the exact one, `gelu_new` its tanh approximation."""
+    """A function of each element. `gelu` is the exact one, `gelu_new` its tanh approximation; `rsqrt` is 1 / √x."""
 
     function: Function
 
@@ -108,8 +118,13 @@ class First:
 
 
 @dataclass(frozen=True)
+class Quantize:
+    """A real number as a stored one, by the output's scale and zero point."""
+
+
+@dataclass(frozen=True)
 class Dequantize:
-    """A stored number (int8, float16) as a real one."""
+    """A stored number (int8, int16, float16) as a real one."""
 
 
 Operator: TypeAlias = (
@@ -119,6 +134,8 @@ Operator: TypeAlias = (
     | Convolution
     | Add
     | Multiply
+    | Subtract
+    | Mean
     | MatMul
     | Softmax
     | Activation
@@ -127,5 +144,6 @@ Operator: TypeAlias = (
     | Transpose
     | Split
     | First
+    | Quantize
     | Dequantize
 )

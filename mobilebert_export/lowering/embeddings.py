@@ -40,7 +40,7 @@ def embeddings(
     norm = weights.norm(f"{prefix}.LayerNorm")
     fold = norm.epsilon is None and build.eliminate
     gain, bias = (norm.weight, norm.bias) if fold else (np.ones(config.hidden_size), np.zeros(config.hidden_size))
-    basis = build.basis(prefix, config.hidden_size) if fold else Basis.identity(config.hidden_size)
+    basis = build.coordinates.start(prefix, config.hidden_size) if fold else Basis.identity(config.hidden_size)
 
     def stored(rows: Array) -> Array:
         """Rows (n, hidden) of a table or a transposed weight, after the norm's gain and in the stream's basis."""
@@ -53,7 +53,7 @@ def embeddings(
     words_name = f"{prefix}.word_embeddings"
     word_rows = weights.array(f"{words_name}.weight")
     # Zeros past both ends stay zeros in any scale, but not with an offset.
-    words_basis = build.basis(words_name, config.embedding_size).without_offset()
+    words_basis = build.coordinates.start(words_name, config.embedding_size).without_offset()
     word_rows = words_basis.to_stored(word_rows) if transformed else stored(word_rows)
 
     # Every gather stands first: behind them, a delegate can take the graph in one piece.

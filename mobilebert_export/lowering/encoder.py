@@ -88,25 +88,33 @@ class EncoderLayer:
     def _queries_and_keys(self, query: Stream, key: Stream, name: str) -> tuple[str, str]:
         """Queries and keys (batch, heads, positions, head size): one Linear for both where they read the same."""
         queries, keys = self.weights.affine(f"{name}.query"), self.weights.affine(f"{name}.key")
+        # Any scale of a query's channel is free where the key's has its inverse. Queries are kept divided by √head
+        # size too, which the scores need.
         width = self.config.true_hidden_size
-        # Queries are kept divided by √head size, which the scores need.
-        query_basis = Basis(np.full(width, np.sqrt(self._head_size)), np.zeros(width))
+        free = self.build.coordinates.start(f"{name}.query", width)
+        query_basis = Basis(np.sqrt(self._head_size) * free.matrix, np.zeros(width))
         # What is the same for all keys adds the same to all scores of a query, which softmax does not see: it is
         # left out.
-        key_basis = Basis(np.ones(width), key.basis.read_by(keys.weight, keys.bias)[1])
+        constant = key.basis.read_by(keys.weight, keys.bias)[1]
+        key_basis = Basis(1 / free.matrix, constant + free.offset)
         if query.tensor != key.tensor:
+            separate = (
+                self.build.linear(query, queries, f"{name}.query", into=query_basis),
+                self.build.linear(key, keys, f"{name}.key", into=key_basis),
+            )
+            self.build.graph.start_product(f"{name}.query", (separate[0].tensor, separate[1].tensor))
             return (
-                self._heads(
-                    self.build.linear(query, queries, f"{name}.query", into=query_basis), f"{name}.query.heads"
-                ),
-                self._heads(self.build.linear(key, keys, f"{name}.key", into=key_basis), f"{name}.key.heads"),
+                self._heads(separate[0], f"{name}.query.heads"),
+                self._heads(separate[1], f"{name}.key.heads"),
             )
         both = Affine(np.concatenate([queries.weight, keys.weight]), np.concatenate([queries.bias, keys.bias]))
         basis = Basis(
             np.concatenate([query_basis.matrix, key_basis.matrix]),
             np.concatenate([query_basis.offset, key_basis.offset]),
         )
-        packed = self._heads(self.build.linear(query, both, f"{name}.query_key", into=basis), f"{name}.query_key.heads")
+        packed_stream = self.build.linear(query, both, f"{name}.query_key", into=basis)
+        self.build.graph.start_product(f"{name}.query", (packed_stream.tensor, packed_stream.tensor))
+        packed = self._heads(packed_stream, f"{name}.query_key.heads")
         heads = self.build.graph.node_with(op.Split(axis=1), packed, names=(f"{name}.query.heads", f"{name}.key.heads"))
         return heads[0], heads[1]
 
@@ -114,8 +122,9 @@ class EncoderLayer:
         """Values (batch, positions, heads · head size), without what is the same for all positions."""
         values = self.weights.affine(name)
         constant = value.basis.read_by(values.weight, values.bias)[1]
-        basis = Basis(self.build.basis(name, len(constant)).matrix, constant)
-        return self.build.free_stream(self.build.linear(value, values, name, into=basis).tensor, basis, "scale")
+        free = self.build.coordinates.start(name, len(constant))
+        basis = Basis(free.matrix, constant + free.offset)
+        return self.build.free_stream(self.build.linear(value, values, name, into=basis).tensor, basis, "affine")
 
     @property
     def _head_size(self) -> int:

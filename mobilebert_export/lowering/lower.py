@@ -1,19 +1,17 @@
 """From the reference model to the graph."""
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from mobilebert_export.graph.basis import Basis
 from mobilebert_export.graph.builder import GraphBuilder
 from mobilebert_export.graph.graph import Graph
 from mobilebert_export.graph.operators import BATCH, SEQUENCE
+from mobilebert_export.lowering.coordinates import Coordinates
 from mobilebert_export.lowering.embeddings import attention_mask, embeddings
 from mobilebert_export.lowering.encoder import EncoderLayer
 from mobilebert_export.lowering.heads import HeadBuilder, head_of
-from mobilebert_export.lowering.rescale import RescaleRule
 from mobilebert_export.lowering.streams import StreamBuilder
 from mobilebert_export.lowering.weights import Weights
 
@@ -29,8 +27,7 @@ def lower(
     config: "MobileBertConfig",
     *,
     dtype: DTypeLike = np.float32,
-    bases: Mapping[str, Basis] | None = None,
-    rescale: RescaleRule = RescaleRule(),  # noqa: B008 - a frozen value
+    coordinates: Coordinates = Coordinates(),  # noqa: B008 - a frozen value
     eliminate: bool = True,
     hidden_states: bool = False,
 ) -> Graph:
@@ -42,10 +39,7 @@ def lower(
         model: one of the eight heads, or the bare encoder. Its dropout is left out.
         config: the configuration it was made from.
         dtype: how the constants are stored, float32 or float64.
-        bases: the basis to keep a stream in, by tensor name, where it is free to choose: at the embeddings, at a
-            bottleneck, at a
-            rescale point. The function stays the same.
-        rescale: which norms multiply their gains in instead of changing the basis.
+        coordinates: how streams are kept. The function stays the same.
         eliminate: False leaves each NoNorm as a multiplication and an addition.
         hidden_states: also give the hidden states of the embeddings and of every layer, at all positions.
 
@@ -58,7 +52,7 @@ def lower(
     head = head_of(model)
     weights = Weights(model)
     graph = GraphBuilder(dtype)
-    build = StreamBuilder(graph, bases or {}, rescale, eliminate)
+    build = StreamBuilder(graph, coordinates, eliminate)
     ids, mask, types = (graph.input(name, (BATCH, SEQUENCE)) for name in INPUTS)
 
     additive = attention_mask(build, mask)

@@ -7,7 +7,6 @@ This is where NoNorm disappears. With x = B x̃ + c kept for a stream (`Basis`) 
 so the branch's last Linear absorbs B⁻¹, the norm becomes the new basis (g∘B, g∘c + b), and no node is left of it.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -17,7 +16,7 @@ from mobilebert_export.graph import operators as op
 from mobilebert_export.graph.basis import Array, Basis
 from mobilebert_export.graph.builder import GraphBuilder
 from mobilebert_export.graph.graph import Freedom
-from mobilebert_export.lowering.rescale import RescaleRule
+from mobilebert_export.lowering.coordinates import Coordinates
 
 
 @dataclass(frozen=True)
@@ -64,20 +63,14 @@ class StreamBuilder:
 
     Attributes:
         graph: where the nodes go.
-        bases: the basis to keep a tensor in, by name, where it is free to choose; the identity where none is given.
-        rescale: which norms multiply their gains in.
+        coordinates: how streams are kept.
         eliminate: False leaves every NoNorm as a multiplication and an addition, every stream in the identity: the
             plain graph that the others are compared with.
     """
 
     graph: GraphBuilder
-    bases: Mapping[str, Basis] = field(default_factory=dict)
-    rescale: RescaleRule = field(default_factory=RescaleRule)
+    coordinates: Coordinates = field(default_factory=Coordinates)
     eliminate: bool = True
-
-    def basis(self, name: str, channels: int) -> Basis:
-        """The basis in which the tensor `name` starts."""
-        return self.bases.get(name, Basis.identity(channels))
 
     def stream(self, tensor: str, basis: Basis, like: Stream | None = None, gain: Array | None = None) -> Stream:
         """A tensor that is already in the graph, as a stream; one that goes on `like` another, `gain` times further."""
@@ -107,7 +100,7 @@ class StreamBuilder:
             affine = affine.then_scaled(norm.weight, norm.bias)
         free = into is None and fold
         if into is None:
-            into = self.basis(name, channels) if free else Basis.identity(channels)
+            into = self.coordinates.start(name, channels) if free else Basis.identity(channels)
         weight, bias = into.written_by(*x.basis.read_by(affine.weight, affine.bias))
         output = self._linear(x.tensor, weight, bias, f"{name}.dense" if norm and not fold else name, relu=relu)
         if norm is not None and not fold:
@@ -117,7 +110,7 @@ class StreamBuilder:
     def residual_norm(self, branch_input: Stream, affine: Affine, x: Stream, norm: Norm, name: str) -> Stream:
         """Norm(Linear(branch_input) + x)."""
         fold = norm.epsilon is None and self.eliminate
-        rescale = fold and self.rescale.applies(name, x.drift * norm.weight)
+        rescale = fold and self.coordinates.rescale.applies(name, x.drift * norm.weight)
         branch = self.linear(branch_input, affine, f"{name}.dense", into=x.basis.without_offset())
         total = self.graph.node(op.Add(), branch.tensor, x.tensor, name=name if fold and not rescale else f"{name}.sum")
         if not fold:
@@ -135,7 +128,7 @@ class StreamBuilder:
         if not read_by_linears:
             return self.linear(x, affine, name, relu=True)
         # ReLU(s x) = s ReLU(x) for s > 0: each unit may be kept in a scale of its own.
-        basis = self.basis(name, len(affine.bias))
+        basis = self.coordinates.start(name, len(affine.bias)).without_offset()
         return self.free_stream(self.linear(x, affine, name, into=basis, relu=True).tensor, basis, "positive")
 
     def materialized(self, x: Stream, name: str) -> Stream:
@@ -177,7 +170,7 @@ class StreamBuilder:
         Exact for every gain, 0 among them: x̃' = B'⁻¹ (g∘B) x̃, and c' = g∘c + b needs no node.
         """
         after = basis.after_affine(norm.weight, norm.bias)
-        fresh = Basis(self.basis(name, len(norm.bias)).matrix, after.offset)
+        fresh = Basis(self.coordinates.start(name, len(norm.bias)).matrix, after.offset)
         if after.is_diagonal and fresh.is_diagonal:
             factor = self.graph.constant(f"{name}.rescale", after.matrix / fresh.matrix)
             return self.free_stream(self.graph.node(op.Multiply(), total, factor, name=name), fresh)

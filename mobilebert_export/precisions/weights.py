@@ -25,7 +25,19 @@ def dynamic(graph: Graph) -> Graph:
     convolution of the embeddings keeps float16: every layer reads what it gives, and in int8 it would be the largest
     error of the whole model, to save 0.2 MB of the full-size one.
     """
-    return rewrite(graph, _dynamic)
+    return rewrite(graph, keep_dynamic)
+
+
+def keep_dynamic(rewriter: Rewriter, node: Node) -> None:
+    """Copies one node as `dynamic` has it."""
+    if isinstance(node.operator, op.Convolution):
+        _float16(rewriter, node)
+        return
+    if isinstance(node.operator, op.Gather) and _is_table(rewriter, node):
+        _round_rows(rewriter, node.inputs[0])
+    if isinstance(node.operator, op.Linear):
+        _round_rows(rewriter, node.inputs[1])
+    rewriter.keep(node)
 
 
 def _float16(rewriter: Rewriter, node: Node) -> None:
@@ -37,17 +49,6 @@ def _float16(rewriter: Rewriter, node: Node) -> None:
         half = _half(_data(rewriter, node.inputs[1]))
         if half is not None:
             rewriter.store_behind_dequantize(node.inputs[1], half)
-    rewriter.keep(node)
-
-
-def _dynamic(rewriter: Rewriter, node: Node) -> None:
-    if isinstance(node.operator, op.Convolution):
-        _float16(rewriter, node)
-        return
-    if isinstance(node.operator, op.Gather) and _is_table(rewriter, node):
-        _round_rows(rewriter, node.inputs[0])
-    if isinstance(node.operator, op.Linear):
-        _round_rows(rewriter, node.inputs[1])
     rewriter.keep(node)
 
 

@@ -35,13 +35,25 @@ class LiteRtModel:
                 self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
                 self._interpreter.allocate_tensors()
                 self._run = self._interpreter.get_signature_runner(SIGNATURE)
+                self._outputs = self._run.get_output_details()
             except (RuntimeError, ValueError) as error:
                 words = " ".join(f"{said()} {error}".split())
                 raise ModelFileError(f"expected a file that LiteRT loads, got: {words}") from error
 
     def run(self, inputs: Mapping[str, NDArray[np.integer]]) -> dict[str, NDArray[np.floating]]:
-        """The outputs, by the signature's names, for int32 inputs of the file's own shape (1, sequence)."""
-        return dict(self._run(**{name: np.asarray(values, np.int32) for name, values in inputs.items()}))
+        """The outputs, by the signature's names, for int32 inputs of the file's own shape (1, sequence).
+
+        An output that the file gives in integers comes as the real numbers that they stand for.
+        """
+        given = self._run(**{name: np.asarray(values, np.int32) for name, values in inputs.items()})
+        return {name: self._real(values, self._outputs[name]["quantization"]) for name, values in given.items()}
+
+    @staticmethod
+    def _real(values: NDArray[np.generic], quantization: tuple[float, int]) -> NDArray[np.floating]:
+        scale, zero_point = quantization
+        if not scale:  # of real numbers
+            return values.astype(np.float32, copy=False)
+        return (values.astype(np.float32) - zero_point) * np.float32(scale)
 
     @property
     def nodes(self) -> int:

@@ -4,7 +4,6 @@ import copy
 import dataclasses
 import importlib
 import json
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,20 +15,19 @@ from mobilebert_quantization import ChannelRange
 from mobilebert_reference import Checkpoint, Tokenizer, load_checkpoint
 from mobilebert_reference.demo import CALIBRATION, CHECKPOINT, EVALUATION
 
-from mobilebert_export.calibration import CalibrationText, Equalization, Row, equalize
+from mobilebert_export.calibration import Calibration, CalibrationText, Row, calibrate
 from mobilebert_export.calibration.observe import batches, observe
+from mobilebert_export.candidate import emitted
 from mobilebert_export.check.metrics import sqnr
 from mobilebert_export.check.verify import Reference
-from mobilebert_export.emitters.tflite import emit
 from mobilebert_export.errors import DataError
-from mobilebert_export.export import export_tflite, lowered
+from mobilebert_export.export import export_tflite
 from mobilebert_export.graph.executor import execute
-from mobilebert_export.lowering import INPUTS, lower
-from mobilebert_export.precisions import Precision, apply
+from mobilebert_export.lowering import INPUTS, Coordinates, lower
+from mobilebert_export.precisions import Precision
 from mobilebert_export.runtimes.litert import LiteRtModel
 
 PROJECT = Path(__file__).parents[2]
-DYNAMIC = partial(apply, precision=Precision.DYNAMIC)
 # The issue's floors for `dynamic`: on the model as it was trained, and under every stress.
 LEAST_TRAINED, LEAST_STRESSED = 34.0, 32.0
 
@@ -49,11 +47,14 @@ def some(rows: int) -> list[Row]:
     return list(islice(CalibrationText(CALIBRATION), rows))
 
 
-def dynamic_sqnr(checkpoint: Checkpoint, equalization: Equalization | None, directory: Path) -> float:
+def fitted(checkpoint: Checkpoint, rows: list[Row], *, length: int = 32) -> Calibration:
+    return calibrate(checkpoint, rows, Precision.DYNAMIC, length=length)
+
+
+def dynamic_sqnr(checkpoint: Checkpoint, calibration: Calibration | None, directory: Path) -> float:
     """At the logits of the emitted file, in LiteRT, on text that calibration never sees."""
     path = directory / "model.tflite"
-    graph = lowered(checkpoint, equalization)
-    path.write_bytes(emit(DYNAMIC(graph.bind(batch=1, sequence=32))))
+    path.write_bytes(emitted(checkpoint, Precision.DYNAMIC, calibration, length=32).content)
     model, reference = LiteRtModel(path), Reference(checkpoint)
     assert model.partitions == 1
     texts = [json.loads(line)["text"] for line in EVALUATION.read_text(encoding="utf-8").splitlines()[:60]]
@@ -105,8 +106,8 @@ def test_activation_that_is_not_finite_is_named_with_its_row(demo: Checkpoint) -
 
 
 def test_equalized_graph_computes_the_same_function(demo: Checkpoint) -> None:
-    chosen = equalize(demo, some(16), DYNAMIC, length=32)
-    graph = lower(demo.model, demo.config, dtype=np.float64, bases=chosen.bases, rescale=chosen.rescale)
+    chosen = fitted(demo, some(16)).coordinates
+    graph = lower(demo.model, demo.config, dtype=np.float64, coordinates=chosen)
     assert set(chosen.bases) == set(graph.streams)
     row = demo.tokenizer.encode_batch(["how do you say hello in japanese"], max_length=32)
     truth = Reference(demo).run(row)["logits"]
@@ -121,7 +122,7 @@ def test_same_rows_give_the_same_file(demo: Checkpoint, tmp_path: Path) -> None:
 
 
 def test_trained_model_meets_its_floor(demo: Checkpoint, tmp_path: Path) -> None:
-    chosen = equalize(demo, some(64), DYNAMIC, length=32)
+    chosen = fitted(demo, some(64))
     assert chosen.rows == 64
     assert not chosen.rotated  # nothing is massive here, and rotating costs precision
     assert dynamic_sqnr(demo, chosen, tmp_path) >= LEAST_TRAINED
@@ -143,14 +144,14 @@ def test_stress_that_ruins_plain_rounding_is_undone(
     stress = stress_models.stress(demo.model, stress_models.Kind(kind), magnitude=magnitude, seed=0)
     stressed = dataclasses.replace(demo, model=stress.stressed)
     plain = dynamic_sqnr(stressed, None, tmp_path)
-    chosen = equalize(stressed, some(64), DYNAMIC, length=32)
+    chosen = fitted(stressed, some(64))
     assert plain < LEAST_STRESSED - 10  # else it is no stress
     assert dynamic_sqnr(stressed, chosen, tmp_path) >= LEAST_STRESSED
     assert chosen.rotated == rotated
 
 
-def assert_exact(checkpoint: Checkpoint, chosen: Equalization) -> None:
-    graph = lower(checkpoint.model, checkpoint.config, dtype=np.float64, bases=chosen.bases, rescale=chosen.rescale)
+def assert_exact(checkpoint: Checkpoint, chosen: Coordinates) -> None:
+    graph = lower(checkpoint.model, checkpoint.config, dtype=np.float64, coordinates=chosen)
     row = checkpoint.tokenizer.encode_batch(["how do you say hello in japanese"], max_length=32)
     truth = Reference(checkpoint).run(row)["logits"]
     assert np.abs(execute(graph, row)["logits"] - truth).max() <= 1e-11 * np.abs(truth).max()
@@ -161,7 +162,7 @@ def test_channel_that_outgrows_the_others_begins_a_stream_anew(demo: Checkpoint)
     with torch.no_grad():  # what the next layer adds to this channel is stored 1e5 times as large as it is
         model.get_parameter("mobilebert.encoder.layer.0.output.bottleneck.LayerNorm.weight")[3] = 1e-5
     shrunken = dataclasses.replace(demo, model=model)
-    chosen = equalize(shrunken, some(16), DYNAMIC, length=32)
+    chosen = fitted(shrunken, some(16)).coordinates
     assert chosen.rescale.chosen == {"mobilebert.encoder.layer.1"}
     assert_exact(shrunken, chosen)
 
@@ -171,7 +172,7 @@ def test_gains_of_zero_are_exact_and_ask_for_no_more_than_their_own_rescale_poin
 ) -> None:
     stress = stress_models.stress(demo.model, stress_models.Kind("zero-gains"), magnitude=0.0, seed=0)
     stressed = dataclasses.replace(demo, model=stress.stressed)
-    chosen = equalize(stressed, some(16), DYNAMIC, length=32)
+    chosen = fitted(stressed, some(16)).coordinates
     assert not chosen.rescale.chosen
     assert_exact(stressed, chosen)
 
@@ -179,4 +180,11 @@ def test_gains_of_zero_are_exact_and_ask_for_no_more_than_their_own_rescale_poin
 def test_text_of_unknown_pieces_still_calibrates(demo: Checkpoint) -> None:
     tokenizer: Tokenizer = demo.tokenizer
     assert tokenizer.encode("日本", max_length=8, pad=False).input_ids.count(tokenizer.unk_id)
-    assert equalize(demo, [Row("日本"), Row("hello")], DYNAMIC, length=8).rows == 2
+    assert fitted(demo, [Row("日本"), Row("hello")], length=8).rows == 2
+
+
+def test_every_step_tells_how_many_rows_it_has_seen(demo: Checkpoint) -> None:
+    told: list[str] = []
+    calibrate(demo, some(20), Precision.INT8, length=16, progress=told.append)
+    assert "calibrating, ranges: 16 of 20 rows" in told
+    assert "calibrating, ranges: 20 of 20 rows" in told

@@ -12,7 +12,7 @@ from mobilebert_export.errors import GraphError, UsageError
 from mobilebert_export.graph import Basis, Graph
 from mobilebert_export.graph import operators as op
 from mobilebert_export.graph.executor import execute
-from mobilebert_export.lowering import INPUTS, lower
+from mobilebert_export.lowering import INPUTS, Coordinates, lower
 from tests.models import ARCHITECTURES, VARIANTS, random_inputs, random_model, reference_outputs
 
 # Rounding in float64 is 1e-16 an operation; a few hundred operations deep, 1e-12 leaves room for cancellation.
@@ -156,13 +156,11 @@ def signed_scale(generator: np.random.Generator, channels: int) -> Basis:
 def test_any_basis_of_every_free_stream_gives_the_same_outputs(architecture: str, gains: str, make: Any) -> None:
     model = random_model(architecture, gains)
     generator = np.random.default_rng(0)
-    makers = {"any": make, "scale": signed_scale, "positive": scale}
-    plain = lower(model, model.config)
-    free = plain.streams
+    makers = {"any": make, "affine": signed_scale, "scale": signed_scale, "positive": scale, "product": signed_scale}
+    free = lower(model, model.config).streams
     assert {stream.freedom for stream in free.values()} == set(makers)
-    widths = {start: int(plain.tensors[start].shape[-1]) for start in free}
-    bases = {start: makers[stream.freedom](generator, widths[start]) for start, stream in free.items()}
-    graph = lower(model, model.config, dtype=np.float64, bases=bases)
+    bases = {start: makers[stream.freedom](generator, stream.channels) for start, stream in free.items()}
+    graph = lower(model, model.config, dtype=np.float64, coordinates=Coordinates(bases))
     assert_same(graph, model, random_inputs(model.config))
 
 
@@ -170,9 +168,9 @@ def test_any_basis_of_every_free_stream_gives_the_same_outputs(architecture: str
 def test_every_variant_takes_scales(variant: str) -> None:
     model = random_model("MobileBertForTokenClassification", "near_one", **VARIANTS[variant])
     generator = np.random.default_rng(0)
-    plain = lower(model, model.config)
-    bases = {start: scale(generator, int(plain.tensors[start].shape[-1])) for start in plain.streams}
-    graph = lower(model, model.config, dtype=np.float64, bases=bases)
+    free = lower(model, model.config).streams
+    bases = {start: scale(generator, stream.channels) for start, stream in free.items()}
+    graph = lower(model, model.config, dtype=np.float64, coordinates=Coordinates(bases))
     assert_same(graph, model, random_inputs(model.config))
 
 

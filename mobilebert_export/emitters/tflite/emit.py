@@ -1,17 +1,20 @@
 """From a bound graph to the operators of TFLite: one for each node, but for a few that TFLite has only in parts."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.schema_py_generated import BuiltinOperator
+from mobilebert_quantization import bias_parameters, quantize
 from numpy.typing import NDArray
-from typing_extensions import assert_never
 
 from mobilebert_export.emitters.tflite.file import ModelFile
+from mobilebert_export.emitters.tflite.single import single
 from mobilebert_export.emitters.tflite.versions import Signature, version_of
 from mobilebert_export.errors import GraphError
 from mobilebert_export.graph import operators as op
+from mobilebert_export.graph.expand import expanded
 from mobilebert_export.graph.graph import Graph, Node, Tensor
 
 _FUSED = {"none": schema.ActivationFunctionType.NONE, "relu": schema.ActivationFunctionType.RELU}
@@ -35,10 +38,10 @@ def emit(graph: Graph, *, description: str = "") -> bytes:
 
 class _Emitter:
     def __init__(self, graph: Graph, description: str) -> None:
-        self._graph = graph
+        self._graph = expanded(graph)
         self._file = ModelFile(description)
         self._index: dict[str, int] = {}
-        self._kernels = _kernels(graph)
+        self._kernels = _kernels(self._graph)
 
     def emit(self) -> bytes:
         inputs = {name: self._tensor(name) for name in self._graph.inputs}
@@ -50,54 +53,47 @@ class _Emitter:
 
     def _node(self, node: Node) -> None:
         """Writes the operator, or operators, of one node."""
+        if (alone := single(node.operator)) is not None:
+            self._simple(node, *alone)
+            return
         match node.operator:
             case op.Gather():
-                if self._graph.tensors[node.inputs[0]].quantization is None:
-                    self._simple(node, BuiltinOperator.GATHER, schema.GatherOptionsT())
-                else:
+                if self._scaled_apart(node.inputs[0]):
                     self._embedding_lookup(node)
+                else:
+                    self._simple(node, BuiltinOperator.GATHER, schema.GatherOptionsT())
             case op.Linear(activation=activation):
                 options = schema.FullyConnectedOptionsT()
                 options.fusedActivationFunction = _FUSED[activation]
                 options.keepNumDims = True
-                options.asymmetricQuantizeInputs = self._weight(node) is not None
+                values = self._graph.tensors[node.inputs[0]]
+                options.asymmetricQuantizeInputs = values.quantization is None and self._weight(node) is not None
                 self._simple(node, BuiltinOperator.FULLY_CONNECTED, options)
             case op.Convolution():
                 self._convolution(node)
-            case op.Add():
-                self._simple(node, BuiltinOperator.ADD, schema.AddOptionsT())
             case op.Multiply():
-                self._simple(node, BuiltinOperator.MUL, schema.MulOptionsT())
-            case op.MatMul(transpose_right=transposed):
-                product = schema.BatchMatMulOptionsT()
-                product.adjY = transposed
-                self._simple(node, BuiltinOperator.BATCH_MATMUL, product)
-            case op.Softmax():
-                softmax = schema.SoftmaxOptionsT()
-                softmax.beta = 1.0
-                self._simple(node, BuiltinOperator.SOFTMAX, softmax)
-            case op.Activation():
-                self._activation(node, node.operator.function)
-            case op.LayerNorm(epsilon=epsilon):
-                self._layer_norm(node, epsilon)
+                if self._scaled_apart(node.inputs[1]):
+                    self._factors(node)
+                else:
+                    self._simple(node, BuiltinOperator.MUL, schema.MulOptionsT())
+            case op.Mean():
+                reducer = schema.ReducerOptionsT()
+                reducer.keepDims = True
+                self._with_integers(node, BuiltinOperator.MEAN, [[len(self._shape(node.inputs[0])) - 1]], reducer)
             case op.Reshape(shape=shape):
                 self._reshape(self._tensor(node.inputs[0]), self._tensor(node.outputs[0]), shape)
             case op.Transpose(permutation=permutation):
                 self._with_integers(node, BuiltinOperator.TRANSPOSE, [permutation], schema.TransposeOptionsT())
             case op.Split(axis=axis):
                 self._split(node, axis)
-            case op.First(axis=axis):
+            case op.First():
                 shape = self._graph.tensors[node.outputs[0]].shape
                 begin = [0] * len(shape)
                 self._with_integers(node, BuiltinOperator.SLICE, [begin, shape], schema.SliceOptionsT())
-            case op.Dequantize():
-                self._simple(node, BuiltinOperator.DEQUANTIZE, schema.DequantizeOptionsT())
-            case op.Positions():
-                raise GraphError("expected a bound graph, got one whose positions depend on the length")
             case _:
-                assert_never(node.operator)
+                raise GraphError(f"expected a bound graph of operators that TFLite has, got {node.operator}")
 
-    def _simple(self, node: Node, code: int, options: object) -> None:
+    def _simple(self, node: Node, code: int, options: object | None) -> None:
         """An operator that takes just the node's inputs and gives just its outputs."""
         inputs = [self._tensor(name) for name in node.inputs]
         self._write(code, node, inputs, [self._tensor(name) for name in node.outputs], options)
@@ -112,7 +108,8 @@ class _Emitter:
         first = self._graph.tensors[node.inputs[0]]
         parameters = (weight or first).quantization
         per_channel = parameters is not None and parameters.axis is not None
-        signature = Signature(code, first.dtype, weight.dtype if weight else None, per_channel)
+        result = self._graph.tensors[node.outputs[0]].dtype
+        signature = Signature(code, first.dtype, weight.dtype if weight else None, per_channel, result)
         self._file.operator(code, version_of(signature), inputs, outputs, options)
 
     def _convolution(self, node: Node) -> None:
@@ -122,8 +119,8 @@ class _Emitter:
         batch, sequence, width = self._shape(values)
         channels = self._shape(output)[2]
         image, result = f"{output}.image", f"{output}.result"
-        row = self._value(image, (batch, 1, sequence, width))
-        convolved = self._value(result, (batch, 1, sequence, channels))
+        row = self._like(values, image, (batch, 1, sequence, width))
+        convolved = self._like(output, result, (batch, 1, sequence, channels))
         self._reshape(self._tensor(values), row, (batch, 1, sequence, width))
         options = schema.Conv2DOptionsT()
         options.padding = schema.Padding.SAME
@@ -132,6 +129,31 @@ class _Emitter:
         self._write(BuiltinOperator.CONV_2D, node, inputs, [convolved], options)
         self._reshape(convolved, self._tensor(output), (batch, sequence, channels))
 
+    def _factors(self, node: Node) -> None:
+        """A factor for each channel, in integers: the one operator with a scale for each channel is a convolution."""
+        values, factors = node.inputs
+        (output,) = node.outputs
+        shape = self._shape(values)
+        channels = shape[-1]
+        image = (1, 1, int(np.prod(shape[:-1])), channels)
+        tensor, activation = self._graph.tensors[factors], self._graph.tensors[values].quantization
+        if tensor.quantization is None or activation is None:
+            raise GraphError(f"expected factors and values in integers at {output}, got real ones")
+        scales = replace(tensor.quantization, axis=3)
+        kernel = self._file.tensor(factors, (1, 1, 1, channels), tensor.dtype, data=tensor.data, quantization=scales)
+        # Without a bias LiteRT 2.3 crashes.
+        unit = bias_parameters(np.zeros(channels), activation=activation, weight=tensor.quantization)
+        zeros = quantize(np.zeros(channels), unit)
+        bias = self._file.tensor(f"{factors}.bias", (channels,), zeros.dtype, data=zeros, quantization=unit)
+        row = self._like(values, f"{output}.image", image)
+        result = self._like(output, f"{output}.result", image)
+        self._reshape(self._tensor(values), row, image)
+        options = schema.DepthwiseConv2DOptionsT()
+        options.padding = schema.Padding.VALID
+        options.strideH = options.strideW = options.depthMultiplier = 1
+        self._write(BuiltinOperator.DEPTHWISE_CONV_2D, node, [row, kernel, bias], [result], options)
+        self._reshape(result, self._tensor(output), shape)
+
     def _embedding_lookup(self, node: Node) -> None:
         """A gather from a table with a scale for each row, which gives real numbers; its ids have one dimension."""
         table, ids = node.inputs
@@ -139,57 +161,10 @@ class _Emitter:
         batch, sequence = self._shape(ids)
         width = self._shape(output)[2]
         flat = self._file.tensor(f"{ids}.flat", (batch * sequence,), np.dtype(np.int32))
-        rows = self._value(f"{output}.rows", (batch * sequence, width))
+        rows = self._like(output, f"{output}.rows", (batch * sequence, width))
         self._reshape(self._tensor(ids), flat, (batch * sequence,))
         self._write(BuiltinOperator.EMBEDDING_LOOKUP, node, [flat, self._tensor(table)], [rows], None)
         self._reshape(rows, self._tensor(output), (batch, sequence, width))
-
-    def _activation(self, node: Node, function: op.Function) -> None:
-        match function:
-            case "relu":
-                self._simple(node, BuiltinOperator.RELU, None)
-            case "tanh":
-                self._simple(node, BuiltinOperator.TANH, None)
-            case "gelu" | "gelu_new":
-                options = schema.GeluOptionsT()
-                options.approximate = function == "gelu_new"
-                self._simple(node, BuiltinOperator.GELU, options)
-            case "silu":
-                values = self._tensor(node.inputs[0])
-                gate = self._value(f"{node.outputs[0]}.gate", self._shape(node.inputs[0]))
-                self._write(BuiltinOperator.LOGISTIC, node, [values], [gate], None)
-                output = self._tensor(node.outputs[0])
-                self._write(BuiltinOperator.MUL, node, [values, gate], [output], schema.MulOptionsT())
-
-    def _layer_norm(self, node: Node, epsilon: float) -> None:
-        """(x - mean) / √(variance + ε) · weight + bias, which TFLite has only in parts."""
-        values, weight, bias = (self._tensor(name) for name in node.inputs)
-        (output,) = node.outputs
-        shape = self._shape(output)
-        narrow = (*shape[:-1], 1)
-        axis = self._integers([len(shape) - 1])
-        reducer = schema.ReducerOptionsT()
-        reducer.keepDims = True
-
-        def step(name: str, code: int, inputs: list[int], shape: Sequence[int], options: object | None) -> int:
-            result = self._value(f"{output}.{name}", shape)
-            self._write(code, node, inputs, [result], options)
-            return result
-
-        mean = step("mean", BuiltinOperator.MEAN, [values, axis], narrow, reducer)
-        centred = step("centred", BuiltinOperator.SUB, [values, mean], shape, schema.SubOptionsT())
-        squares = step(
-            "squares", BuiltinOperator.SQUARED_DIFFERENCE, [values, mean], shape, schema.SquaredDifferenceOptionsT()
-        )
-        variance = step("variance", BuiltinOperator.MEAN, [squares, axis], narrow, reducer)
-        offset = self._file.tensor(
-            f"{output}.epsilon", (1,), np.dtype(np.float32), data=np.array([epsilon], np.float32)
-        )
-        safe = step("safe_variance", BuiltinOperator.ADD, [variance, offset], narrow, schema.AddOptionsT())
-        inverse = step("inverse_deviation", BuiltinOperator.RSQRT, [safe], narrow, None)
-        normalized = step("normalized", BuiltinOperator.MUL, [centred, inverse], shape, schema.MulOptionsT())
-        scaled = step("scaled", BuiltinOperator.MUL, [normalized, weight], shape, schema.MulOptionsT())
-        self._write(BuiltinOperator.ADD, node, [scaled, bias], [self._tensor(output)], schema.AddOptionsT())
 
     def _split(self, node: Node, axis: int) -> None:
         options = schema.SplitOptionsT()
@@ -211,9 +186,15 @@ class _Emitter:
             )
         return self._index[name]
 
-    def _value(self, name: str, shape: Sequence[int]) -> int:
-        """The index of a new float32 tensor between the operators of one node."""
-        return self._file.tensor(name, shape, np.dtype(np.float32))
+    def _like(self, model: str, name: str, shape: Sequence[int]) -> int:
+        """The index of a new tensor between the operators of one node, stored as one of the graph's is."""
+        tensor = self._graph.tensors[model]
+        return self._file.tensor(name, shape, tensor.dtype, quantization=tensor.quantization)
+
+    def _scaled_apart(self, name: str) -> bool:
+        """Whether each row, or channel, of a tensor has a scale of its own."""
+        quantization = self._graph.tensors[name].quantization
+        return quantization is not None and quantization.axis is not None
 
     def _integers(self, values: Sequence[int | str]) -> int:
         """The index of a constant vector of int32, shared by all that need the same one."""
@@ -224,8 +205,8 @@ class _Emitter:
         return self._index[name]
 
     def _weight(self, node: Node) -> Tensor | None:
-        """The quantized weight of a Linear or a convolution."""
-        if not isinstance(node.operator, op.Linear | op.Convolution):
+        """The quantized weight of a Linear or a convolution, or the quantized factors of a product."""
+        if not isinstance(node.operator, op.Linear | op.Convolution | op.Multiply):
             return None
         weight = self._graph.tensors[node.inputs[1]]
         return weight if weight.quantization is not None else None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from ai_edge_litert.schema_py_generated import BuiltinOperator
 
-_FLOAT32, _INT8, _INT16 = np.dtype(np.float32), np.dtype(np.int8), np.dtype(np.int16)
+_INT8, _INT16 = np.dtype(np.int8), np.dtype(np.int16)
 
 # Operators of version 1 for real numbers, 2 for int8, 3 for int16.
 _BY_WIDTH = frozenset(
@@ -44,17 +44,26 @@ class Signature:
     operand: "np.dtype[np.generic]"
     weight: "np.dtype[np.generic] | None" = None
     per_channel: bool = False
+    result: "np.dtype[np.generic] | None" = None
 
 
 def version_of(signature: Signature) -> int:
     """The version to stamp on an operator of this signature."""
     code, operand = signature.code, signature.operand
     if code == BuiltinOperator.FULLY_CONNECTED:
-        # Version 5 is the first that can keep all but the last dimension; 12 the first with float activations and a
-        # weight scale for each channel.
-        return 12 if operand == _FLOAT32 and signature.weight == _INT8 and signature.per_channel else 5
+        # Version 5 is the first that can keep all but the last dimension. 12 is the first with a weight scale for each
+        # channel under float activations; runtimes of before take the first scale for all, under integer ones too.
+        return 12 if signature.per_channel else 5
     if code == BuiltinOperator.CONV_2D:
         return {_INT8: 3, _INT16: 4}.get(operand, 1)
+    if code == BuiltinOperator.DEPTHWISE_CONV_2D:
+        return {_INT8: 3, _INT16: 5}.get(operand, 1)
+    if code == BuiltinOperator.QUANTIZE:
+        return 2 if signature.result == _INT16 else 1
+    if code == BuiltinOperator.GELU:
+        return 2 if operand == _INT8 else 1
+    if code == BuiltinOperator.MUL and operand == _INT8:
+        return 3  # 2 would do where the rescaling is below 1
     if code == BuiltinOperator.EMBEDDING_LOOKUP:
         return 4 if signature.per_channel else 1
     if code == BuiltinOperator.DEQUANTIZE:

@@ -1,0 +1,85 @@
+"""Chooses a precision: the cheapest one to run whose measured loss stays within a bound."""
+
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mobilebert_export.calibration import Row, calibrate
+from mobilebert_export.candidate import Candidate, emitted
+from mobilebert_export.check import verify
+from mobilebert_export.errors import UsageError
+from mobilebert_export.fitted import Progress
+from mobilebert_export.precisions import Precision
+from mobilebert_export.precisions.cost import cost
+from mobilebert_export.runtimes.litert import LiteRtModel
+
+if TYPE_CHECKING:
+    from mobilebert_reference import Checkpoint, Encoding
+
+# What a CPU runs fast. `int8-full` is for other hardware, and `int16` runs on no delegate.
+_CANDIDATES = (Precision.INT8, Precision.DYNAMIC, Precision.FLOAT16, Precision.NONE)
+# One row in so many measures the loss, and calibrates nothing.
+_HELD_OUT = 5
+_FEWEST_ROWS = 2 * _HELD_OUT
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The candidate that was chosen, and why, in one line."""
+
+    candidate: Candidate
+    reason: str
+
+
+def choose(
+    checkpoint: "Checkpoint", rows: Iterable[Row], *, length: int, max_drop: float, progress: Progress
+) -> Choice:
+    """Measures precisions from the cheapest to run on, and takes the first that stays within the bound.
+
+    The loss is the share of rows, or positions, whose answer is another than the reference's: no accuracy can drop by
+    more. Of two that cost the same, the smaller file comes first.
+
+    Args:
+        checkpoint: the reference.
+        rows: every fifth measures, the others calibrate.
+        length: of the file, in tokens.
+        max_drop: the largest loss, in percent.
+        progress: is told each step.
+
+    Raises:
+        UsageError: there are too few rows, or the model gives no answer that could be compared.
+        DataError: the rows cannot be used.
+    """
+    kept = list(rows)
+    if len(kept) < _FEWEST_ROWS:
+        raise UsageError(f"expected at least {_FEWEST_ROWS} rows to choose a precision on, got {len(kept)}")
+    calibrating = [row for index, row in enumerate(kept) if index % _HELD_OUT]
+    measuring = [checkpoint.tokenizer.encode(row.text, row.text_pair, max_length=length) for row in kept[::_HELD_OUT]]
+    static = calibrate(checkpoint, calibrating, Precision.INT8, length=length, progress=progress)
+    # The coordinates of `int8` are those of `dynamic`, and real numbers need none.
+    fitted = {Precision.INT8: static, Precision.DYNAMIC: replace(static, recipe=None, released=0)}
+    candidates = [emitted(checkpoint, each, fitted.get(each), length=length, progress=progress) for each in _CANDIDATES]
+    candidates.sort(key=lambda each: (cost(each.quantized), len(each.content)))
+    dearest = cost(candidates[-1].quantized)
+    told = []
+    for candidate in candidates:
+        progress(f"measuring {candidate.precision.value}")
+        lost = _lost(candidate, checkpoint, measuring)
+        told.append(f"{candidate.precision.value} changes {lost:.2f} %")
+        if lost <= max_drop or candidate is candidates[-1]:
+            break
+    bound = f"at most {max_drop:g} % of {len(measuring)} held-out answers may change"
+    share = cost(candidate.quantized) / dearest
+    return Choice(candidate, f"{bound}; {', '.join(told)}; node cost {share:.2f} of the dearest")
+
+
+def _lost(candidate: Candidate, checkpoint: "Checkpoint", rows: "list[Encoding]") -> float:
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "candidate.tflite"
+        path.write_bytes(candidate.content)
+        same = verify(LiteRtModel(path), candidate.graph, checkpoint, rows).agreement
+    if same is None:
+        raise UsageError("expected a head that gives answers, got one without; choose a precision by its name")
+    return 100 * (1 - same)

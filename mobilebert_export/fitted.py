@@ -1,0 +1,62 @@
+"""A checkpoint fitted to a precision: what every format's files are made from."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mobilebert_export.calibration import Calibration, Row, calibrate
+from mobilebert_export.graph import Graph
+from mobilebert_export.lowering import Coordinates, lower
+from mobilebert_export.precisions import CALIBRATED, Precision, apply
+
+if TYPE_CHECKING:
+    from mobilebert_reference import Checkpoint
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A checkpoint in one precision.
+
+    Attributes:
+        precision: how its numbers are stored and computed.
+        calibration: what it was fitted to; None where the precision needs no text.
+        graph: of real numbers, not bound to a length.
+    """
+
+    precision: Precision
+    calibration: Calibration | None
+    graph: Graph
+
+    def quantized(self, length: int | None) -> Graph:
+        """The graph in the precision: of one row of so many tokens, or of any batch and length."""
+        graph = self.graph if length is None else self.graph.bind(batch=1, sequence=length)
+        return apply(graph, self.precision, self.calibration.recipe if self.calibration else None)
+
+
+def fitted(
+    checkpoint: "Checkpoint",
+    precision: Precision,
+    rows: Iterable[Row],
+    *,
+    length: int,
+    progress: Progress,
+) -> Fitted:
+    """The checkpoint in a precision, which is fitted to rows of at most `length` tokens if it rounds activations.
+
+    Raises:
+        DataError: the rows cannot be used, or an activation is not finite.
+    """
+    rounds = precision in CALIBRATED
+    calibration = calibrate(checkpoint, rows, precision, length=length, progress=progress) if rounds else None
+    return fitted_by(checkpoint, precision, calibration, progress=progress)
+
+
+def fitted_by(
+    checkpoint: "Checkpoint", precision: Precision, calibration: Calibration | None, *, progress: Progress
+) -> Fitted:
+    """The checkpoint in a precision, by a calibration that was made before."""
+    progress("lowering the model")
+    coordinates = calibration.coordinates if calibration else Coordinates()
+    return Fitted(precision, calibration, lower(checkpoint.model, checkpoint.config, coordinates=coordinates))
