@@ -5,7 +5,8 @@
 
     export = export_tflite(load_checkpoint("my-checkpoint"), "model.tflite", precision="dynamic")
 
-PyTorch and LiteRT load when a name that needs them is first used.
+`export_onnx` does the same for an `.onnx` file. PyTorch, LiteRT and ONNX Runtime load when a name that needs them is
+first used.
 """
 
 from importlib import import_module
@@ -15,11 +16,28 @@ from mobilebert_export.errors import EquivalenceError, ExportError, GraphError, 
 
 if TYPE_CHECKING:
     from mobilebert_export.export import Export, export_tflite
+    from mobilebert_export.onnx_export import OnnxExport, export_onnx
     from mobilebert_export.precisions import Precision
 
-__all__ = ["EquivalenceError", "Export", "ExportError", "GraphError", "Precision", "UsageError", "export_tflite"]
+__all__ = [
+    "EquivalenceError",
+    "Export",
+    "ExportError",
+    "GraphError",
+    "OnnxExport",
+    "Precision",
+    "UsageError",
+    "export_onnx",
+    "export_tflite",
+]
 
-_MODULES = {"Export": "export", "Precision": "precisions", "export_tflite": "export"}
+_MODULES = {
+    "Export": "export",
+    "OnnxExport": "onnx_export",
+    "Precision": "precisions",
+    "export_onnx": "onnx_export",
+    "export_tflite": "export",
+}
 
 
 def __dir__() -> list[str]:
