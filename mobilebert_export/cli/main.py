@@ -12,9 +12,15 @@ from types import FrameType
 from typing import NoReturn, TextIO
 
 import typer
+from mobilebert_benchmarks.errors import BenchmarkError, RegressionError
 from mobilebert_reference.errors import ReferenceModelError
 
+from mobilebert_export.cli.benchmark import benchmark
+from mobilebert_export.cli.check import check
 from mobilebert_export.cli.inspect import inspect
+from mobilebert_export.cli.onnx import onnx
+from mobilebert_export.cli.sensitivity import sensitivity
+from mobilebert_export.cli.setup_arm import setup_arm
 from mobilebert_export.cli.terminal import printable
 from mobilebert_export.cli.tflite import tflite
 from mobilebert_export.errors import EquivalenceError, ExportError
@@ -30,7 +36,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(tflite)
+app.command()(onnx)
+app.command()(check)
 app.command()(inspect)
+app.command()(sensitivity)
+app.command()(benchmark)
+app.command(name="setup-arm")(setup_arm)
 
 
 def main() -> NoReturn:
@@ -42,9 +53,9 @@ def main() -> NoReturn:
     try:
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
         sys.stdout.flush()
-    except EquivalenceError as error:
+    except (EquivalenceError, RegressionError) as error:
         _fail(error, FAILED_CHECK)
-    except (ExportError, ReferenceModelError) as error:
+    except (ExportError, ReferenceModelError, BenchmarkError) as error:
         _fail(error, BAD_USE)
     except (BrokenPipeError, SystemExit):  # Rich and Typer turn the one into the other
         _exit(BAD_USE)

@@ -1,0 +1,127 @@
+"""The inputs that a model is checked on: rows of data as they are, and rows that show what data may not."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobilebert_export.check.data import LabelledRow
+from mobilebert_export.check.rows import SHORTEST_PAIR
+from mobilebert_export.lowering import INPUTS
+
+if TYPE_CHECKING:
+    from mobilebert_reference import Encoding, Tokenizer
+
+Padding: TypeAlias = Literal["padded", "unpadded"]
+
+# Full rows cost most and tell most alike; pairs show what token types do.
+FULL_ROWS = 4
+PAIRS = 16
+# Lengths of a model that takes any: what is run padded is padded to one of these.
+_WIDTHS = (16, 32, 64, 128)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row of inputs.
+
+    Attributes:
+        row: the text and the labels it came with; no labels where the text is made up of several.
+        encoding: its tokens, without padding.
+        width: tokens of the row as the model gets it.
+        masked: the id that stood at the masked position, for a model that tells masked tokens.
+    """
+
+    row: LabelledRow
+    encoding: "Encoding"
+    width: int
+    masked: tuple[int, int] | None = None
+
+    @property
+    def padding(self) -> Padding:
+        """Whether there is padding behind the tokens."""
+        return "padded" if self.width > len(self.encoding) else "unpadded"
+
+    def inputs(self, pad_id: int, *, width: int | None = None) -> dict[str, NDArray[np.int64]]:
+        """The model's inputs (1, width)."""
+        length = min(len(self.encoding), width or self.width)
+        arrays = {}
+        for name in INPUTS:
+            values = np.full((1, width or self.width), pad_id if name == "input_ids" else 0, np.int64)
+            values[0, :length] = getattr(self.encoding, name)[:length]
+            arrays[name] = values
+        return arrays
+
+
+def cases(
+    tokenizer: "Tokenizer", rows: Sequence[LabelledRow], *, length: int, flexible: bool, mask_tokens: bool = False
+) -> list[Case]:
+    """What to run.
+
+    A single [CLS], [CLS] [SEP], one token of text, rows that fill the whole length, pairs, and every row of the data.
+
+    Args:
+        tokenizer: the checkpoint's.
+        rows: of the data, at least one.
+        length: the longest row that the model takes, in tokens.
+        flexible: whether the model takes shorter ones too: each row then runs both as it is and padded.
+        mask_tokens: whether to mask a token of each row.
+    """
+    made = []
+    for index, (row, encoding) in enumerate(_encoded(tokenizer, rows, length)):
+        case = Case(row, encoding, length)
+        if mask_tokens:
+            case = _with_mask(case, tokenizer.mask_id)
+        if not flexible:
+            made.append(case)
+            continue
+        wider = [width for width in _WIDTHS if len(encoding) < width <= length] or [length]
+        made.append(replace(case, width=wider[index % len(wider)]))
+        if len(encoding) < length:
+            made.append(replace(case, width=len(encoding)))
+    return made
+
+
+def _encoded(
+    tokenizer: "Tokenizer", rows: Sequence[LabelledRow], length: int
+) -> Iterator[tuple[LabelledRow, "Encoding"]]:
+    empty = tokenizer.encode("", max_length=length, pad=False)
+    yield LabelledRow(""), _cut(empty, 1)
+    yield LabelledRow(""), empty
+    yield from ((row.without_labels(), _cut(_encode(tokenizer, row.without_labels(), length), 3)) for row in rows[:1])
+    for index in range(FULL_ROWS):
+        start = index * len(rows) // FULL_ROWS
+        turned = [*rows[start:], *rows[:start]]
+        # A row has at least a token, so `length` of them fill it; where all are empty nothing does.
+        long = LabelledRow(" ".join(row.text for row in (turned * length)[:length]))
+        pair = LabelledRow(long.text, long.text) if index % 2 and length >= SHORTEST_PAIR else long
+        yield pair, _encode(tokenizer, pair, length)
+    if length >= SHORTEST_PAIR:
+        for row, other in list(zip(rows, [*rows[1:], *rows[:1]], strict=True))[:PAIRS]:
+            pair = LabelledRow(row.text, other.text)
+            yield pair, _encode(tokenizer, pair, length)
+    for row in rows:
+        yield row, _encode(tokenizer, row, length)
+
+
+def _encode(tokenizer: "Tokenizer", row: LabelledRow, length: int) -> "Encoding":
+    pair = row.text_pair if length >= SHORTEST_PAIR else None
+    return tokenizer.encode(row.text, pair, max_length=length, pad=False)
+
+
+def _cut(encoding: "Encoding", length: int) -> "Encoding":
+    """The first tokens."""
+    return replace(encoding, **{name: value[:length] for name, value in vars(encoding).items()})
+
+
+def _with_mask(case: Case, mask_id: int) -> Case:
+    """The middle token of the text hidden behind [MASK]."""
+    text = [index for index, special in enumerate(case.encoding.special_tokens_mask) if not special]
+    if not text:
+        return case
+    position = text[len(text) // 2]
+    ids = list(case.encoding.input_ids)
+    hidden, ids[position] = ids[position], mask_id
+    return replace(case, encoding=replace(case.encoding, input_ids=tuple(ids)), masked=(position, hidden))

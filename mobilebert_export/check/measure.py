@@ -1,0 +1,251 @@
+"""Runs a model beside the reference and measures how near it comes."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobilebert_export.check import foreign
+from mobilebert_export.check.agreement import Answered, agreements, metrics
+from mobilebert_export.check.answers import Answer, Kind, Task
+from mobilebert_export.check.cases import Case, Padding, cases
+from mobilebert_export.check.comparison import RowError, compare, summarize
+from mobilebert_export.check.data import LabelledRow
+from mobilebert_export.check.depth import Depth, DepthMeter, not_finite
+from mobilebert_export.check.measured import Measured, WorstRow
+from mobilebert_export.check.structure import Structure, read_structure
+from mobilebert_export.check.truth import Truth
+from mobilebert_export.errors import ModelFileError, UsageError
+from mobilebert_export.graph.executor import execute
+from mobilebert_export.inspection import read
+from mobilebert_export.lowering import lower
+from mobilebert_export.runtimes.child import ChildModel, Limits, ModelFailedError
+from mobilebert_export.runtimes.interface import Runtime
+
+if TYPE_CHECKING:
+    from mobilebert_reference import Checkpoint
+
+Progress = Callable[[str], None]
+
+_TFLITE = b"TFL3"
+# A model that takes any length is checked up to this one.
+_LONGEST = 128
+# Rows whose every tensor is compared: a padded one of each kind of text, and a full one.
+_DEPTH_ROWS = 4
+_WORST_ROWS = 8
+_LONGEST_LIST = 5
+_LONGEST_TEXT = 200
+
+
+@dataclass(frozen=True)
+class _Ran:
+    """One case, run."""
+
+    case: Case
+    errors: Mapping[str, RowError]
+    answered: Answered
+
+    @property
+    def worst(self) -> float:
+        return min(error.sqnr for error in self.errors.values())
+
+
+@dataclass
+class Measurement:
+    """Measures models of one checkpoint.
+
+    Attributes:
+        checkpoint: the reference.
+        rows: of the data.
+        progress: is told each step as it begins.
+        limits: of the child process that runs a model.
+        typical: whether the rows are such as the model will meet: its length has to hold them.
+    """
+
+    checkpoint: "Checkpoint"
+    rows: Sequence[LabelledRow]
+    progress: Progress = lambda _: None
+    limits: Limits = field(default_factory=Limits)
+    typical: bool = True
+
+    def __post_init__(self) -> None:
+        self.progress("lowering the model")
+        self._graph = lower(self.checkpoint.model, self.checkpoint.config)
+        self._truth = Truth(self.checkpoint, self._graph)
+        self._task = Task(type(self.checkpoint.model).__name__, self.checkpoint.config)
+
+    def of(self, model: Path, runtime: Runtime | None = None) -> Measured:
+        """Measures one model.
+
+        Raises:
+            ModelFileError: the file is no model, or one of another task, or takes what no text gives.
+            UsageError: the runtime is not installed, or does not run such files.
+            DataError: a label is none of the model's.
+        """
+        self.progress(f"reading {model.name}")
+        runtime, structure = _kind(model, runtime)
+        measured = Measured(model, structure.precision, runtime.value, findings=structure.findings)
+        try:
+            with ChildModel(model, runtime, limits=self.limits) as child:
+                if child.precision is not None:
+                    measured = replace(measured, precision=child.precision, findings=child.findings)
+                return self._run(child, measured)
+        except ModelFailedError as error:
+            return replace(measured, findings=(*measured.findings, str(error)))
+
+    def _run(self, child: ChildModel, measured: Measured) -> Measured:
+        feeding = foreign.feeding(child.inputs)
+        measured = replace(measured, length=feeding.length)
+        longest = self.checkpoint.config.max_position_embeddings
+        if feeding.length is not None and not 1 < feeding.length <= longest:
+            words = f"it takes rows of {feeding.length} tokens, the checkpoint has {longest} positions"
+            return replace(measured, findings=(*measured.findings, words))
+        remarks = []
+        if feeding.by_position:
+            taken = ", ".join(f"{port.name} as {name}" for port, name in feeding.ports.items())
+            remarks.append(f"its inputs have no names that tell; taken in order: {taken}")
+        made = cases(
+            self.checkpoint.tokenizer,
+            self.rows,
+            length=feeding.length or min(longest, _LONGEST),
+            flexible=feeding.length is None,
+            mask_tokens=self._task.masks_tokens,
+        )
+        ran = list(self._ran(child, feeding, made, measured.model.name))
+        depth, found, remark = self._depth(child, feeding, made)
+        by_padding: dict[tuple[str, Padding], list[RowError]] = {}
+        for each in ran:
+            for name, error in each.errors.items():
+                by_padding.setdefault((name, each.case.padding), []).append(error)
+        answered = [each.answered for each in ran]
+        return replace(
+            measured,
+            rows=len(ran),
+            errors=tuple(summarize(*key, errors) for key, errors in sorted(by_padding.items())),
+            agreements=tuple(agreements(answered)),
+            metrics=tuple(metrics(answered)),
+            unknown=self._unknown(),
+            cut=self._cut(feeding.length),
+            depth=depth,
+            worst=tuple(self._worst(ran)),
+            findings=(*measured.findings, *found, *_answers_not_finite(ran)),
+            remarks=(*remarks, *([remark] if remark else ())),
+        )
+
+    def _ran(self, child: ChildModel, feeding: foreign.Feeding, made: Sequence[Case], name: str) -> Iterator[_Ran]:
+        for index, case in enumerate(made):
+            self.progress(f"{name}: row {index + 1} of {len(made)}")
+            truth = self._truth.of(case)
+            given = foreign.outputs(
+                child.run(feeding.arrays(case.inputs(self.checkpoint.tokenizer.pad_id))), self._truth.shapes(case.width)
+            )
+            candidate = self._truth.real(given, case)
+            yield _Ran(
+                case,
+                {output: compare(truth[output], candidate[output]) for output in truth},
+                Answered(self._task.answers(truth, case), self._task.answers(candidate, case), self._task.truth(case)),
+            )
+
+    def _depth(
+        self, child: ChildModel, feeding: foreign.Feeding, made: Sequence[Case]
+    ) -> tuple[Depth | None, list[str], str | None]:
+        """Where the model parts from the reference; tensors that are not finite; what could not be told."""
+        self.progress("comparing tensor by tensor")
+        meter = DepthMeter(self._graph)
+        bad: dict[str, None] = {}
+        try:
+            for case in _spread(made):
+                inputs = case.inputs(self.checkpoint.tokenizer.pad_id)
+                fed = feeding.arrays(inputs)
+                computed = child.tensors(fed)
+                bad.update(dict.fromkeys(not_finite(computed)))
+                exact: dict[str, NDArray[np.generic]] = {}
+                with suppress(ModelFailedError):  # an operator that is not known
+                    exact = child.exact(fed)
+                truth: dict[str, NDArray[np.floating]] = {}
+                width = min(len(case.encoding) + 1, case.width)
+                execute(
+                    self._graph, {name: values[:, :width] for name, values in inputs.items()}, observe=truth.__setitem__
+                )
+                meter.add(truth, computed, exact, len(case.encoding))
+        except (ModelFailedError, UsageError) as error:
+            return None, [], f"its tensors could not be looked at: {error}"
+        depth = meter.finish()
+        findings = [f"tensor(s) that are not finite: {_listed(list(bad))}"] if bad else []
+        return depth, findings, depth.remark
+
+    def _unknown(self) -> float:
+        """The share of the data's pieces that the vocabulary does not know."""
+        tokenizer = self.checkpoint.tokenizer
+        ids = [
+            token
+            for row in self.rows
+            for token in tokenizer.encode(row.text, row.text_pair, max_length=_LONGEST, pad=False).input_ids
+            if token not in {tokenizer.cls_id, tokenizer.sep_id}
+        ]
+        return ids.count(tokenizer.unk_id) / max(len(ids), 1)
+
+    def _cut(self, length: int | None) -> float | None:
+        """The share of the data's rows that a model of this length cuts, and the checkpoint would not."""
+        if length is None or not self.typical:
+            return None
+        longest, encode = self.checkpoint.config.max_position_embeddings, self.checkpoint.tokenizer.encode
+        lengths = [len(encode(row.text, row.text_pair, max_length=longest, pad=False)) for row in self.rows]
+        return sum(each > length for each in lengths) / len(lengths)
+
+    def _worst(self, ran: Sequence[_Ran]) -> Iterator[WorstRow]:
+        for each in sorted(ran, key=lambda each: (each.worst, each.case.row.key))[:_WORST_ROWS]:
+            row = each.case.row
+            text = row.text if row.text_pair is None else f"{row.text} | {row.text_pair}"
+            yield WorstRow(
+                text=text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}...",
+                tokens=len(each.case.encoding),
+                padding=each.case.padding,
+                sqnr=each.worst,
+                expected=self._in_words(each.answered.reference),
+                given=self._in_words(each.answered.candidate),
+            )
+
+    def _in_words(self, answers: Mapping[Kind, Answer]) -> str:
+        return "; ".join(self._task.in_words(kind, answer) for kind, answer in answers.items())
+
+
+def _kind(model: Path, runtime: Runtime | None) -> tuple[Runtime, Structure]:
+    """What runs a file, and what it shows before it runs."""
+    try:
+        with model.open("rb") as file:
+            start = file.read(8)
+    except OSError as error:
+        raise ModelFileError(f"expected a .tflite or .onnx file, got {model}: {error.strerror}") from error
+    is_tflite = start[4:8] == _TFLITE or model.suffix == ".tflite"
+    if not is_tflite and model.suffix != ".onnx":
+        raise ModelFileError(f"expected a .tflite or .onnx file, got {model}, which is neither")
+    chosen = runtime or (Runtime.LITERT if is_tflite else Runtime.ONNXRUNTIME)
+    if is_tflite == (chosen is Runtime.ONNXRUNTIME):
+        raise UsageError(f"expected a runtime for {model.suffix} files, got {chosen.value} for {model}")
+    if is_tflite:
+        read(model)  # refuses what is not sound
+        return chosen, read_structure(model)
+    return chosen, Structure("none", ())
+
+
+def _spread(made: Sequence[Case]) -> list[Case]:
+    """A few cases: the shortest, the longest, and some between, pairs among them."""
+    ordered = sorted(made, key=lambda case: (len(case.encoding), case.encoding.input_ids, case.width))
+    pairs = [case for case in ordered if 1 in case.encoding.token_type_ids] or ordered
+    picked = [ordered[-1], pairs[0], pairs[len(pairs) // 2], ordered[len(ordered) // 2]]
+    return list({id(case): case for case in picked}.values())[:_DEPTH_ROWS]
+
+
+def _answers_not_finite(ran: Sequence[_Ran]) -> list[str]:
+    rows = sum(any(np.isinf(error.noise) for error in each.errors.values()) for each in ran)
+    return [f"outputs that are not finite on {rows} of {len(ran)} rows"] if rows else []
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _LONGEST_LIST} more" if len(names) > _LONGEST_LIST else ""
+    return ", ".join(name[:80] for name in names[:_LONGEST_LIST]) + more

@@ -1,0 +1,174 @@
+"""`mobilebert-export check` through its entry point."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from xml.etree.ElementTree import parse
+
+import pytest
+from mobilebert_reference import load_checkpoint
+from mobilebert_reference.demo import CHECKPOINT
+
+from mobilebert_export.cli.main import main
+from mobilebert_export.export import export_tflite
+from tests import mutants
+from tests.models import VOCABULARY_SIZE, random_model, write_checkpoint
+
+Done = subprocess.CompletedProcess[str]
+Call = Callable[..., Done]
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    """The entry point in this process: torch is imported once for all tests."""
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # handlers are for a process of its own
+
+    def called(*arguments: object, cwd: Path) -> Done:
+        monkeypatch.chdir(cwd)
+        monkeypatch.setattr(sys, "argv", ["mobilebert-export", "check", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        return Done(sys.argv, int(ended.value.code or 0), said.out, said.err)
+
+    return called
+
+
+def run(*arguments: object, cwd: Path) -> Done:
+    command = [sys.executable, "-m", "mobilebert_export", "check", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, check=False, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("honest") / "honest.tflite"
+    export_tflite(load_checkpoint(CHECKPOINT), path, sequence_length=32)
+    return path
+
+
+def test_honest_and_wrong_together(honest: Path, tmp_path: Path) -> None:
+    wrong = mutants.mutant(honest, tmp_path / "wrong.tflite", mutants.DROPPED_MASK)
+    done = run(CHECKPOINT, honest, wrong, "--rows", 12, "--report", "r.html", "--junit", "j.xml", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (1, "")
+    lines = done.stdout.splitlines()
+    assert lines[0] == f"{honest}  passed"
+    below = lines[lines.index(f"{wrong}  FAILED") + 1 :]
+    assert below[0].startswith("  FAILED       ")  # failing lines on top
+    first_number = next(index for index, line in enumerate(below) if not line.startswith("  FAILED"))
+    assert not any(line.startswith("  FAILED") for line in below[first_number:])
+    assert "<svg" in (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert int(parse(tmp_path / "j.xml").getroot().get("failures", "")) > 0  # noqa: S314 - our own
+
+
+def test_json_is_one_object_and_nothing_else(honest: Path, tmp_path: Path, call: Call) -> None:
+    done = call(CHECKPOINT, honest, "--rows", 8, "--json", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    told = json.loads(done.stdout)
+    assert told["passed"] is True
+    assert told["models"][0]["precision"] == "none"
+
+
+def test_gate_file_decides(honest: Path, tmp_path: Path, call: Call) -> None:
+    (tmp_path / "gate.toml").write_text("[none]\nsqnr = 200")
+    done = call(CHECKPOINT, honest, "--rows", 8, "--gate", "gate.toml", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "sqnr of logits, padded" in done.stdout
+
+
+def test_precision_is_told_by_the_types_in_the_file(tmp_path: Path, call: Call) -> None:
+    export_tflite(load_checkpoint(CHECKPOINT), tmp_path / "m.tflite", precision="float16", sequence_length=32)
+    (tmp_path / "gate.toml").write_text("[none]\nsqnr = 20")
+    done = call(CHECKPOINT, "m.tflite", "--rows", 8, "--gate", "gate.toml", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "nothing was compared: gate.toml has no floor that applies to float16" in done.stdout
+
+
+def another_task(directory: Path) -> Path:
+    model = random_model("MobileBertForTokenClassification", "near_one", vocab_size=VOCABULARY_SIZE)
+    checkpoint = load_checkpoint(write_checkpoint(model, directory / "tags"))
+    export_tflite(checkpoint, directory / "tags.tflite", sequence_length=16)
+    return directory / "tags.tflite"
+
+
+BAD: dict[str, tuple[list[str], str]] = {
+    "no model": (["none.tflite"], "expected a .tflite or .onnx file"),
+    "no model file": (["rows.jsonl"], "which is neither"),
+    "empty file": (["empty.tflite"], "expected a .tflite file, got an empty one"),
+    "truncated file": (["cut.tflite"], "no sound .tflite file"),
+    "foreign file": (["text.tflite"], "no sound .tflite file"),
+    "another task": (["tags.tflite"], "expected the outputs of the checkpoint's task, logits [1, 150]"),
+    "data without text": (["m.tflite", "--data", "notext.jsonl"], "a row without a text in line 2 of notext.jsonl"),
+    "data that is not there": (["m.tflite", "--data", "none.jsonl"], "expected a .jsonl file of text"),
+    "empty data": (["m.tflite", "--data", "empty.jsonl"], "expected rows of text"),
+    "unknown label": (["m.tflite", "--data", "label.jsonl"], "expected one of the model's 150 labels, got 'nonsense'"),
+    "unknown gate key": (["m.tflite", "--gate", "bad.toml"], "got sqrn"),
+    "no rows": (["m.tflite", "--rows", "0"], "--rows"),
+    "runtime of the other format": (["m.tflite", "--runtime", "onnxruntime"], "expected a runtime for .tflite files"),
+    "unknown runtime": (["m.tflite", "--runtime", "mine"], "--runtime"),
+    "report into no directory": (["m.tflite", "--report", "none/r.html"], "expected an output in a directory"),
+}
+
+
+@pytest.fixture(scope="module")
+def place(honest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("bad")
+    shutil.copy(honest, directory / "m.tflite")
+    another_task(directory)
+    files: dict[str, Any] = {
+        "rows.jsonl": b'{"text": "a"}\n',
+        "empty.tflite": b"",
+        "cut.tflite": honest.read_bytes()[:200_000],
+        "text.tflite": b"this is a file of text and of nothing else",
+        "notext.jsonl": b'{"text": "a"}\n{"label": 1}\n',
+        "empty.jsonl": b"\n",
+        "label.jsonl": b'{"text": "a", "label": "nonsense"}\n',
+        "bad.toml": b"[none]\nsqrn = 1\n",
+    }
+    for name, content in files.items():
+        (directory / name).write_bytes(content)
+    return directory
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_line(name: str, place: Path, call: Call) -> None:
+    arguments, said = BAD[name]
+    before = set(place.iterdir())
+    done = call(CHECKPOINT, *arguments, cwd=place)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert set(place.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        "MobileBertModel",
+        "MobileBertForPreTraining",
+        "MobileBertForMaskedLM",
+        "MobileBertForNextSentencePrediction",
+        "MobileBertForQuestionAnswering",
+        "MobileBertForMultipleChoice",
+        "MobileBertForTokenClassification",
+    ],
+)
+def test_every_head(architecture: str, tmp_path: Path, call: Call) -> None:
+    model = random_model(architecture, "near_one", vocab_size=VOCABULARY_SIZE)
+    directory = write_checkpoint(model, tmp_path / "checkpoint")
+    export_tflite(load_checkpoint(directory), tmp_path / "m.tflite", sequence_length=16)
+    done = call(directory, "m.tflite", "--rows", 8, "--json", cwd=tmp_path)
+    told = json.loads(done.stdout)["models"][0]
+    assert [line["text"] for line in told["lines"] if not line["passed"]] == []
+    kinds = {
+        "MobileBertForPreTraining": {"next sentence", "masked token", "masked token, top 5"},
+        "MobileBertForMaskedLM": {"masked token", "masked token, top 5"},
+        "MobileBertForNextSentencePrediction": {"next sentence"},
+        "MobileBertForQuestionAnswering": {"span"},
+        "MobileBertForTokenClassification": {"tags"},
+    }
+    assert {each["kind"] for each in told["agreements"]} == kinds.get(architecture, set())

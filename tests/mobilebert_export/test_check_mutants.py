@@ -1,0 +1,265 @@
+"""The default gate: every honest file passes, every file that is wrong in a known way fails."""
+
+import dataclasses
+import importlib
+import json
+import shutil
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ai_edge_litert.schema_py_generated import BuiltinOperator
+from mobilebert_reference import Checkpoint, load_checkpoint
+from mobilebert_reference.demo import CALIBRATION, CHECKPOINT, EVALUATION
+from safetensors.torch import load_file, save_file
+
+from mobilebert_export.calibration import CalibrationText
+from mobilebert_export.check.data import chosen, read_rows
+from mobilebert_export.check.gate import Gate, Verdict
+from mobilebert_export.check.measure import Measurement
+from mobilebert_export.check.measured import Measured
+from mobilebert_export.export import export_tflite
+from mobilebert_export.precisions import Precision
+from tests import mutants
+
+LENGTH = 64
+ROWS = 12
+LABELLED = 32  # enough to tell whether the reference answers by chance
+PROJECT = Path(__file__).parents[2]
+# By how much a layer is disturbed: what its files' own rounding must not hide.
+DISTURBED = {"none": 0.01, "float16": 0.01, "dynamic": 0.2, "int8": 0.2, "int8-full": 0.2, "int16": 0.2}
+PRECISIONS = [precision.value for precision in Precision]
+# Float weights and integers; the others are as good as one of them, and slow.
+EACH_KIND = [name if name in {"none", "int8"} else pytest.param(name, marks=pytest.mark.slow) for name in PRECISIONS]
+GATE = Gate.default()
+FEW = list(islice(CalibrationText(CALIBRATION), 48))
+
+Export = Callable[[str], Path]
+
+
+@pytest.fixture(scope="module")
+def demo() -> Checkpoint:
+    return load_checkpoint(CHECKPOINT)
+
+
+@pytest.fixture(scope="module")
+def measurement(demo: Checkpoint) -> Measurement:
+    return Measurement(demo, chosen(read_rows(EVALUATION), ROWS))
+
+
+@pytest.fixture(scope="module")
+def honest(demo: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Export:
+    """The demo in a precision, exported once."""
+    directory = tmp_path_factory.mktemp("honest")
+
+    def export(precision: str) -> Path:
+        path = directory / f"{precision}.tflite"
+        if not path.exists():
+            export_tflite(demo, path, precision=precision, sequence_length=LENGTH, calibration=FEW)
+        return path
+
+    return export
+
+
+def judged(measured: Measured) -> Verdict:
+    return GATE.judge(measured)
+
+
+def failing(verdict: Verdict) -> set[str]:
+    return {line.key for line in verdict.lines if not line.passed}
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_honest_file_passes(precision: str, honest: Export, measurement: Measurement) -> None:
+    measured = measurement.of(honest(precision))
+    verdict = judged(measured)
+    assert failing(verdict) == set()
+    assert measured.precision == precision
+    assert {line.key for line in verdict.lines} >= {
+        "sqnr",
+        "row_sqnr",
+        "kappa",
+        "cut",
+        "constants",
+        "landmarks",
+    }
+    assert {error.padding for error in measured.errors} == {"padded", "unpadded"}
+    assert measured.depth is not None
+    assert measured.depth.jump is None
+
+
+EVERYWHERE = {
+    "swapped input": mutants.swapped_inputs,
+    "dropped mask": mutants.DROPPED_MASK,
+    "token types ignored": mutants.TOKEN_TYPES_IGNORED,
+    "off by one in the trigram": mutants.SHIFTED_TRIGRAM,
+    "wrong label order": mutants.TURNED_LABELS,
+    "constant answer": mutants.CONSTANT_ANSWER,
+    "another length inside": mutants.declared_length(LENGTH // 2),
+    "a version of the future": mutants.stamped(BuiltinOperator.FULLY_CONNECTED, 99),
+    "a version of the past": mutants.stamped(BuiltinOperator.FULLY_CONNECTED, 4),
+}
+
+
+@pytest.mark.parametrize("name", EVERYWHERE)
+@pytest.mark.parametrize("precision", EACH_KIND)
+def test_mutant_fails(precision: str, name: str, honest: Export, measurement: Measurement, tmp_path: Path) -> None:
+    wrong = mutants.mutant(honest(precision), tmp_path / "mutant.tflite", EVERYWHERE[name])
+    assert not judged(measurement.of(wrong)).passed
+
+
+@pytest.mark.parametrize("layer", [0, 1, 2, 3])
+@pytest.mark.parametrize("precision", EACH_KIND)
+def test_noise_in_a_layer_fails(
+    precision: str, layer: int, honest: Export, measurement: Measurement, tmp_path: Path
+) -> None:
+    change = mutants.constants(mutants.of_layer(layer), mutants.noise(DISTURBED[precision]))
+    measured = measurement.of(mutants.mutant(honest(precision), tmp_path / "mutant.tflite", change))
+    assert "constants" in failing(judged(measured))
+    assert measured.depth is not None
+    # A fitted file is compared once in each layer; of its first layer there is nothing before to jump from.
+    if layer > 0 or measured.depth.own_coordinates:
+        assert measured.depth.jump is not None
+        assert measured.depth.jump.startswith(f"mobilebert.encoder.layer.{layer}.")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layer", [0, 1, 2, 3])
+@pytest.mark.parametrize("how", ["scale", "seed 1", "seed 2"])
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_layer_disturbed_in_other_ways_fails(
+    precision: str, how: str, layer: int, honest: Export, measurement: Measurement, tmp_path: Path
+) -> None:
+    share = DISTURBED[precision]
+    elements = (lambda values: values * (1 + share)) if how == "scale" else mutants.noise(share, seed=int(how[-1]))
+    change = mutants.constants(mutants.of_layer(layer), elements)
+    measured = measurement.of(mutants.mutant(honest(precision), tmp_path / "mutant.tflite", change))
+    assert "constants" in failing(judged(measured))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["dynamic", "int8", "int8-full", "int16"])
+@pytest.mark.parametrize(("kind", "magnitude"), [("scramble", 0.0), ("massive", 1e3)])
+def test_stressed_model_passes_where_it_is_honest_alone(
+    kind: str, magnitude: float, precision: str, demo: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(PROJECT / "benchmarks")
+    stress: Any = importlib.import_module("stress_models")
+    made = stress.stress(demo.model, stress.Kind(kind), magnitude=magnitude, seed=0)
+    stressed = dataclasses.replace(demo, model=made.stressed)
+    path = tmp_path / "honest.tflite"
+    export_tflite(stressed, path, precision=precision, sequence_length=LENGTH, calibration=FEW)
+    measurement = Measurement(stressed, chosen(read_rows(EVALUATION), ROWS))
+    assert failing(judged(measurement.of(path))) == set()
+    change = mutants.constants(mutants.of_layer(1), mutants.noise(DISTURBED[precision], seed=1))
+    wrong = mutants.mutant(path, tmp_path / "mutant.tflite", change)
+    assert "constants" in failing(judged(measurement.of(wrong)))
+
+
+def test_only_the_file_shows_an_understated_version(honest: Export, measurement: Measurement, tmp_path: Path) -> None:
+    change = mutants.stamped(BuiltinOperator.FULLY_CONNECTED, 9)
+    measured = measurement.of(mutants.mutant(honest("dynamic"), tmp_path / "mutant.tflite", change))
+    assert failing(judged(measured)) == {"finding"}
+    assert any("FULLY_CONNECTED stamped version 9" in finding for finding in measured.findings)
+
+
+def test_infinite_mask_is_a_finding_though_every_answer_is_right(
+    honest: Export, measurement: Measurement, tmp_path: Path
+) -> None:
+    measured = measurement.of(mutants.mutant(honest("none"), tmp_path / "mutant.tflite", mutants.INFINITE_MASK))
+    assert failing(judged(measured)) == {"finding"}
+    assert any(finding.startswith("constant attention_mask.table holds 1 value") for finding in measured.findings)
+    assert any("tensor(s) that are not finite: attention_mask.additive" in finding for finding in measured.findings)
+
+
+def test_constant_answer_is_no_better_than_chance(honest: Export, measurement: Measurement, tmp_path: Path) -> None:
+    measured = measurement.of(mutants.mutant(honest("none"), tmp_path / "mutant.tflite", mutants.CONSTANT_ANSWER))
+    (agreement,) = measured.agreements
+    assert agreement.kappa == pytest.approx(0.0, abs=1e-12)
+    assert "kappa" in failing(judged(measured))
+
+
+def copy_of_the_demo(directory: Path) -> Path:
+    return Path(shutil.copytree(CHECKPOINT, directory / "checkpoint"))
+
+
+def test_vocabulary_of_another_model_fails(honest: Export, tmp_path: Path) -> None:
+    directory = copy_of_the_demo(tmp_path)
+    pieces = (directory / "vocab.txt").read_text(encoding="utf-8").splitlines()
+    ordinary = [piece for piece in pieces if not piece.startswith("[")]
+    turned = iter([*ordinary[100:], *ordinary[:100]])
+    shuffled = [piece if piece.startswith("[") else next(turned) for piece in pieces]
+    (directory / "vocab.txt").write_text("\n".join(shuffled) + "\n", encoding="utf-8")
+    (directory / "tokenizer.json").unlink()
+    measured = Measurement(load_checkpoint(directory), chosen(read_rows(EVALUATION), LABELLED)).of(honest("none"))
+    # File and reference read the same wrong pieces and agree; only the labels show it.
+    assert failing(judged(measured)) == {"reference_kappa"}
+
+
+def test_labels_in_another_order_in_the_checkpoint_fail(honest: Export, tmp_path: Path) -> None:
+    directory = copy_of_the_demo(tmp_path)
+    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    names = list(config["id2label"].values())
+    config["id2label"] = dict(zip(config["id2label"], [*names[1:], names[0]], strict=True))
+    config["label2id"] = {name: int(index) for index, name in config["id2label"].items()}
+    (directory / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    measured = Measurement(load_checkpoint(directory), chosen(read_rows(EVALUATION), LABELLED)).of(honest("none"))
+    assert failing(judged(measured)) == {"reference_kappa"}
+
+
+def test_file_longer_than_the_checkpoint_fails(honest: Export, tmp_path: Path) -> None:
+    directory = copy_of_the_demo(tmp_path)
+    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    config["max_position_embeddings"] = LENGTH - 16
+    (directory / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    weights = load_file(directory / "model.safetensors")
+    name = "mobilebert.embeddings.position_embeddings.weight"
+    weights[name] = weights[name][: LENGTH - 16].clone()
+    save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
+    measured = Measurement(load_checkpoint(directory), chosen(read_rows(EVALUATION), LABELLED)).of(honest("none"))
+    assert any("it takes rows of 64 tokens, the checkpoint has 48 positions" in each for each in measured.findings)
+    assert not judged(measured).passed
+
+
+def test_file_too_short_for_the_text_fails(demo: Checkpoint, measurement: Measurement, tmp_path: Path) -> None:
+    export_tflite(demo, tmp_path / "short.tflite", sequence_length=8)
+    assert failing(judged(measurement.of(tmp_path / "short.tflite"))) == {"cut"}
+    # The demo's own queries say nothing of the text that somebody's model will meet.
+    unknown_text = dataclasses.replace(measurement, typical=False)
+    assert failing(judged(unknown_text.of(tmp_path / "short.tflite"))) == set()
+
+
+def test_verdict_depends_neither_on_row_order_nor_on_threads(honest: Export, demo: Checkpoint) -> None:
+    rows = read_rows(EVALUATION)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        first = Measurement(demo, chosen(rows, 3)).of(honest("none"))
+        torch.set_num_threads(2)
+        second = Measurement(demo, chosen(rows[::-1], 3)).of(honest("none"))
+    finally:
+        torch.set_num_threads(threads)
+    assert [line.passed for line in judged(first).lines] == [line.passed for line in judged(second).lines]
+    assert first.agreements == second.agreements
+    assert first.metrics == second.metrics
+    # The reference itself, in float64, may round its sums another way with other threads.
+    assert [each.sqnr for each in first.errors] == pytest.approx([each.sqnr for each in second.errors], abs=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["none", "dynamic", "int8"])
+def test_full_size_file_passes_where_it_is_honest_alone(
+    precision: str, trained_directory: Path, tmp_path: Path
+) -> None:
+    checkpoint = load_checkpoint(trained_directory)
+    path = tmp_path / "model.tflite"
+    export_tflite(checkpoint, path, precision=precision, sequence_length=LENGTH, calibration=FEW)
+    measurement = Measurement(checkpoint, chosen(read_rows(EVALUATION), ROWS))
+    assert failing(judged(measurement.of(path))) == set()
+    for layer in (0, checkpoint.config.num_hidden_layers - 1):
+        change = mutants.constants(mutants.of_layer(layer), mutants.noise(DISTURBED[precision]))
+        wrong = mutants.mutant(path, tmp_path / "mutant.tflite", change)
+        assert "landmarks" in failing(judged(measurement.of(wrong)))

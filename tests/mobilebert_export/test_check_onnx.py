@@ -1,0 +1,124 @@
+"""`.onnx` files before the default gate: honest ones pass, wrong ones fail, and it is seen where."""
+
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from mobilebert_reference import Checkpoint, load_checkpoint
+from mobilebert_reference.demo import CALIBRATION, CHECKPOINT, EVALUATION
+from onnx import TensorProto, helper, numpy_helper
+
+from mobilebert_export.calibration import CalibrationText, calibrate
+from mobilebert_export.check.data import chosen, read_rows
+from mobilebert_export.check.gate import Gate
+from mobilebert_export.check.measure import Measurement
+from mobilebert_export.check.measured import Measured
+from mobilebert_export.emitters.onnx import emit
+from mobilebert_export.lowering import Coordinates, lower
+from mobilebert_export.precisions import CALIBRATED, Precision, apply
+from mobilebert_export.runtimes.interface import UnknownOperatorError
+from mobilebert_export.runtimes.onnx_real_arithmetic import without_rounding
+from tests import mutants, onnx_mutants
+
+# By how much a layer is disturbed.
+DISTURBED = {"none": 0.01, "float16": 0.01, "dynamic": 0.2, "int8": 0.2}
+ROWS = 4
+
+Export = Callable[[str], Path]
+
+
+@pytest.fixture(scope="module")
+def demo() -> Checkpoint:
+    return load_checkpoint(CHECKPOINT)
+
+
+@pytest.fixture(scope="module")
+def measurement(demo: Checkpoint) -> Measurement:
+    return Measurement(demo, chosen(read_rows(EVALUATION), ROWS))
+
+
+@pytest.fixture(scope="module")
+def honest(demo: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Export:
+    """The demo in a precision, of any length, emitted once."""
+    directory = tmp_path_factory.mktemp("honest")
+
+    def export(name: str) -> Path:
+        path = directory / f"{name}.onnx"
+        if not path.exists():
+            precision = Precision(name)
+            rows = list(islice(CalibrationText(CALIBRATION), 48))
+            fitted = calibrate(demo, rows, precision, length=32) if precision in CALIBRATED else None
+            coordinates = fitted.coordinates if fitted else Coordinates()
+            graph = lower(demo.model, demo.config, coordinates=coordinates)
+            path.write_bytes(emit(apply(graph, precision, fitted.recipe if fitted else None)))
+        return path
+
+    return export
+
+
+def failing(measured: Measured) -> set[str]:
+    return {line.key for line in Gate.default().judge(measured).lines if not line.passed}
+
+
+@pytest.mark.parametrize("precision", DISTURBED)
+def test_honest_file_passes(precision: str, honest: Export, measurement: Measurement) -> None:
+    measured = measurement.of(honest(precision))
+    assert failing(measured) == set()
+    assert measured.precision == precision
+    assert measured.length is None
+    assert measured.depth is not None
+    assert measured.depth.constants is not None
+    assert measured.depth.jump is None
+
+
+WRONG = {
+    "swapped input": onnx_mutants.swapped_inputs,
+    "dropped mask": onnx_mutants.DROPPED_MASK,
+    "wrong label order": onnx_mutants.TURNED_LABELS,
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+@pytest.mark.parametrize("precision", ["none", "int8", pytest.param("dynamic", marks=pytest.mark.slow)])
+def test_mutant_fails(precision: str, name: str, honest: Export, measurement: Measurement, tmp_path: Path) -> None:
+    wrong = onnx_mutants.mutant(honest(precision), tmp_path / "mutant.onnx", WRONG[name])
+    assert failing(measurement.of(wrong)) >= {"sqnr", "constants"}
+
+
+@pytest.mark.parametrize("layer", [1, pytest.param(0, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("precision", ["none", "dynamic", "int8", pytest.param("float16", marks=pytest.mark.slow)])
+def test_disturbed_layer_fails(
+    precision: str, layer: int, honest: Export, measurement: Measurement, tmp_path: Path
+) -> None:
+    change = onnx_mutants.constants(onnx_mutants.of_layer(layer), mutants.noise(DISTURBED[precision]))
+    measured = measurement.of(onnx_mutants.mutant(honest(precision), tmp_path / "mutant.onnx", change))
+    assert failing(measured) >= {"constants"}
+    assert measured.depth is not None
+    if layer > 0:
+        assert measured.depth.jump is not None
+        assert measured.depth.jump.startswith(f"mobilebert.encoder.layer.{layer}.")
+
+
+def test_foreign_rounding_that_stands_for_a_relu_still_is_one() -> None:
+    constants = {"scale": np.float32(0.1), "zero": np.uint8(0), "other": np.uint8(7)}
+    nodes = [helper.make_node("QuantizeLinear", ["x", "scale", zero], [zero + ".y"]) for zero in ("zero", "other")]
+    real = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2])]
+    initializers = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "g", real, [], initializers)
+    assert [node.op_type for node in without_rounding(helper.make_model(graph)).graph.node] == ["Relu", "Identity"]
+
+
+def test_operator_that_rounds_and_computes_at_once_is_not_guessed_at() -> None:
+    graph = helper.make_graph([helper.make_node("QLinearMatMul", list("abcdefgh"), ["y"])], "g", [], [])
+    with pytest.raises(UnknownOperatorError, match="QLinearMatMul"):
+        without_rounding(helper.make_model(graph))
+
+
+def test_model_itself_is_left_as_it_is(honest: Export) -> None:
+    model = onnx.load(honest("int8"))
+    before = model.SerializeToString()
+    without_rounding(model)
+    assert model.SerializeToString() == before

@@ -1,0 +1,131 @@
+"""Model files that are wrong in known ways, made from honest ones."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+Elements = Callable[[np.ndarray], np.ndarray]
+Change = Callable[[Any], None]
+
+_TYPES = {
+    schema.TensorType.FLOAT32: np.float32,
+    schema.TensorType.FLOAT16: np.float16,
+    schema.TensorType.INT32: np.int32,
+    schema.TensorType.INT16: np.int16,
+    schema.TensorType.INT8: np.int8,
+}
+
+
+def mutant(honest: Path, output: Path, change: Change) -> Path:
+    """The file with its model changed, as an object of the schema."""
+    content = honest.read_bytes()
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    change(model)
+    builder = flatbuffers.Builder(len(content) + 2**20)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    output.write_bytes(builder.Output())
+    return output
+
+
+def constants(chosen: Callable[[str], bool], elements: Elements) -> Change:
+    """Changes the elements of the constants whose names are chosen; at least one is."""
+
+    def change(model: Any) -> None:
+        found = 0
+        for tensor in model.subgraphs[0].tensors:
+            buffer = model.buffers[tensor.buffer]
+            if not chosen(tensor.name.decode()) or buffer.data is None or not len(buffer.data):
+                continue
+            found += 1
+            dtype = _TYPES[tensor.type]
+            changed = elements(np.asarray(buffer.data).view(dtype).reshape(tensor.shape).astype(np.float64))
+            if np.issubdtype(dtype, np.integer):
+                limits = np.iinfo(np.dtype(dtype).name)
+                changed = np.clip(np.round(changed), -limits.max, limits.max)
+            buffer.data = np.ascontiguousarray(changed.astype(dtype)).reshape(-1).view(np.uint8)
+            parameters = tensor.quantization
+            if parameters is not None and parameters.scale is not None and len(parameters.scale) > 1:
+                # What moves the rows moves their scales: a row of scales is changed as a row of ones is.
+                parameters.scale = moved(elements, np.asarray(parameters.scale))
+        assert found, "no constant was changed"
+
+    return change
+
+
+def moved(elements: Elements, scales: np.ndarray) -> np.ndarray:
+    """The scales where the change puts their rows; as they are where it moves none."""
+    changed = elements(scales.astype(np.float64))
+    return changed.astype(np.float32) if sorted(changed) == sorted(scales.astype(np.float64)) else scales
+
+
+def both(*changes: Change) -> Change:
+    def change(model: Any) -> None:
+        for each in changes:
+            each(model)
+
+    return change
+
+
+def swapped_inputs(model: Any) -> None:
+    """What is fed as mask goes to the token types, and the other way round."""
+    entries = {entry.name.decode(): entry for entry in model.signatureDefs[0].inputs}
+    mask, types = entries["attention_mask"], entries["token_type_ids"]
+    mask.tensorIndex, types.tensorIndex = types.tensorIndex, mask.tensorIndex
+
+
+def stamped(code: int, version: int) -> Change:
+    """Every operator of a kind, of another version."""
+
+    def change(model: Any) -> None:
+        entries = [entry for entry in model.operatorCodes if entry.builtinCode == code]
+        assert entries
+        for entry in entries:
+            entry.version = version
+
+    return change
+
+
+def declared_length(length: int) -> Change:
+    """Inputs that say another length than the graph behind them has."""
+
+    def change(model: Any) -> None:
+        for index in model.subgraphs[0].inputs:
+            model.subgraphs[0].tensors[index].shape = np.array([1, length], np.int32)
+
+    return change
+
+
+def noise(share: float, *, seed: int = 0) -> Elements:
+    """Normal noise of a share of the elements' standard deviation."""
+    return lambda values: values + share * values.std() * np.random.default_rng(seed).standard_normal(values.shape)
+
+
+def of_layer(index: int) -> Callable[[str], bool]:
+    """The names of the weights of one layer."""
+    prefix = f"mobilebert.encoder.layer.{index}."
+    return lambda name: name.startswith(prefix) and ".weight" in name
+
+
+DROPPED_MASK = constants(lambda name: name.startswith("attention_mask.table"), np.zeros_like)
+TOKEN_TYPES_IGNORED = constants(
+    lambda name: name.startswith("mobilebert.embeddings.token_type_embeddings.weight"),
+    lambda values: np.broadcast_to(values[:1], values.shape),
+)
+SHIFTED_TRIGRAM = constants(
+    lambda name: name.startswith("mobilebert.embeddings.embedding_transformation.weight"),
+    lambda values: np.roll(values, 1, axis=2) if values.ndim > 2 else values,
+)
+TURNED_LABELS = constants(
+    lambda name: name.startswith(("logits.weight", "logits.bias")), lambda values: np.roll(values, 1, axis=0)
+)
+INFINITE_MASK = constants(
+    lambda name: name.startswith("attention_mask.table"), lambda values: np.where(values < 0, -np.inf, values)
+)
+CONSTANT_ANSWER = both(
+    constants(lambda name: name.startswith("logits.weight"), np.zeros_like),
+    constants(lambda name: name.startswith("logits.bias"), lambda values: values + 100 * (np.arange(len(values)) == 0)),
+)
