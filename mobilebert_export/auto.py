@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mobilebert_export.calibration import Row, calibrate
 from mobilebert_export.candidate import Candidate, emitted
-from mobilebert_export.check import verify
+from mobilebert_export.check import FLOORS, verify
 from mobilebert_export.errors import UsageError
 from mobilebert_export.fitted import Progress
 from mobilebert_export.precisions import Precision
@@ -36,7 +36,7 @@ class Choice:
 def choose(
     checkpoint: "Checkpoint", rows: Iterable[Row], *, length: int, max_drop: float, progress: Progress
 ) -> Choice:
-    """Measures precisions from the cheapest to run on, and takes the first that stays within the bound.
+    """Measures precisions from the cheapest to run on, and takes the first that stays within the bound and its floor.
 
     The loss is the share of rows, or positions, whose answer is another than the reference's: no accuracy can drop by
     more. Of two that cost the same, the smaller file comes first.
@@ -52,6 +52,8 @@ def choose(
         UsageError: there are too few rows, or the model gives no answer that could be compared.
         DataError: the rows cannot be used.
     """
+    if not 0 <= max_drop <= 100:  # noqa: PLR2004 - percent; the negation also holds for NaN
+        raise UsageError(f"expected a largest drop from 0 to 100 percent, got {max_drop:g}; use another --max-drop")
     kept = list(rows)
     if len(kept) < _FEWEST_ROWS:
         raise UsageError(f"expected at least {_FEWEST_ROWS} rows to choose a precision on, got {len(kept)}")
@@ -66,20 +68,21 @@ def choose(
     told = []
     for candidate in candidates:
         progress(f"measuring {candidate.precision.value}")
-        lost = _lost(candidate, checkpoint, measuring)
-        told.append(f"{candidate.precision.value} changes {lost:.2f} %")
-        if lost <= max_drop or candidate is candidates[-1]:
+        lost, decibels = _measured(candidate, checkpoint, measuring)
+        told.append(f"{candidate.precision.value} changes {lost:.2f} % at {decibels:.0f} dB")
+        if (lost <= max_drop and decibels >= FLOORS[candidate.precision]) or candidate is candidates[-1]:
             break
     bound = f"at most {max_drop:g} % of {len(measuring)} held-out answers may change"
     share = cost(candidate.quantized) / dearest
     return Choice(candidate, f"{bound}; {', '.join(told)}; node cost {share:.2f} of the dearest")
 
 
-def _lost(candidate: Candidate, checkpoint: "Checkpoint", rows: "list[Encoding]") -> float:
+def _measured(candidate: Candidate, checkpoint: "Checkpoint", rows: "list[Encoding]") -> tuple[float, float]:
+    """The percentage of answers that change, and the SQNR in dB."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "candidate.tflite"
         path.write_bytes(candidate.content)
-        same = verify(LiteRtModel(path), candidate.graph, checkpoint, rows).agreement
-    if same is None:
+        measured = verify(LiteRtModel(path), candidate.graph, checkpoint, rows)
+    if measured.agreement is None:
         raise UsageError("expected a head that gives answers, got one without; choose a precision by its name")
-    return 100 * (1 - same)
+    return 100 * (1 - measured.agreement), measured.worst_sqnr

@@ -14,6 +14,7 @@ Change = Callable[[Any], None]
 _TYPES = {
     schema.TensorType.FLOAT32: np.float32,
     schema.TensorType.FLOAT16: np.float16,
+    schema.TensorType.INT64: np.int64,
     schema.TensorType.INT32: np.int32,
     schema.TensorType.INT16: np.int16,
     schema.TensorType.INT8: np.int8,

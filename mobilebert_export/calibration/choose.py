@@ -40,7 +40,7 @@ def release(
     kept = len(quiet_first)
     while missing > 0 and kept:
         bearable = totals[kept - 1] * 10 ** (-max(missing, _SMALLEST_STEP) / 10)
-        kept = int(np.searchsorted(totals[:kept], bearable, side="right"))
+        kept = min(kept - 1, int(np.searchsorted(totals[:kept], bearable, side="right")))
         recipe = replace(recipe, integer=frozenset(quiet_first[:kept]))
         missing = ENOUGH - sqnr(truth, outputs(integer(graph, recipe), batches))
     return recipe

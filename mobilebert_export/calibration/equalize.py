@@ -122,7 +122,7 @@ def _axes(graph: Graph, seen: Mapping[str, _Seen], width: int) -> dict[str, Arra
             continue
         kept = [seen[name].moment for name in stream.tensors if name in seen]
         moments = [each.moment for each in kept if each is not None]
-        axes[start] = principal_axes(np.sum([moment / np.trace(moment) for moment in moments], axis=0))
+        axes[start] = principal_axes(np.sum([moment / (np.trace(moment) or 1.0) for moment in moments], axis=0))
     return axes
 
 
@@ -179,6 +179,8 @@ def _scales(graph: Graph, start: str, stream: FreeStream, seen: Mapping[str, Cha
 def _expected_range(activation: Array, weight: Array) -> Array:
     """What each ReLU unit may reach, by the size of its weights (units, in): calibration may never have woken it."""
     size = np.linalg.norm(weight, axis=1)
+    if not size.any():  # pruned: they reach their biases
+        return activation
     return np.asarray(size * np.median(activation[size > 0] / size[size > 0]))
 
 

@@ -50,7 +50,7 @@ def batches(tokenizer: "Tokenizer", rows: Iterable[Row], *, length: int) -> Iter
         pairs = [row.text if row.text_pair is None else (row.text, row.text_pair) for row in group]
         yield tokenizer.encode_batch(pairs, max_length=min(longest + 1, length))
     if not told_anything:
-        raise DataError("expected text to calibrate on, got no row with a token of text")
+        raise DataError(f"expected text to calibrate on, got no row with a token of text within {length} tokens")
 
 
 def observe(

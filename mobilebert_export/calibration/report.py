@@ -70,13 +70,14 @@ def sensitivity_report(
     Args:
         checkpoint: the reference.
         rows: of text, read several times over.
-        length: the longest row, in tokens.
+        length: the longest row, in tokens; no longer than the model has positions.
         progress: is told each step, and how far it is.
 
     Raises:
         DataError: the rows cannot be used, or an activation is not finite.
     """
-    inputs, total = batches_of(checkpoint, rows, length=length, progress=progress)
+    longest = checkpoint.config.max_position_embeddings
+    inputs, total = batches_of(checkpoint, rows, length=min(length, longest), progress=progress)
     plain = expanded(lower(checkpoint.model, checkpoint.config, dtype=np.float64))
     before = ranges(plain, inputs("ranges before"))
     coordinates = equalize(checkpoint, inputs).coordinates

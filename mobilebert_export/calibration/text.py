@@ -33,8 +33,12 @@ class CalibrationText:
             DataError: the file cannot be read, is not UTF-8, has no row, or has a row without a text.
         """
         rows = 0
+        if self.path.exists() and not self.path.is_file():
+            raise DataError(
+                f"expected a file of text that can be read twice, got {self.path}, which is no regular file"
+            )
         try:
-            with self.path.open(encoding="utf-8") as file:
+            with self.path.open(encoding="utf-8-sig") as file:
                 for number, line in enumerate(file, start=1):
                     if line.strip():
                         rows += 1

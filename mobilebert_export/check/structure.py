@@ -34,7 +34,7 @@ _REAL: Final[dict[str, np.dtype[Any]]] = {
     "float32": np.dtype("<f4"),
     "float64": np.dtype("<f8"),
 }
-_KNOWN_TYPES = {name: np.dtype(name) for name in ("float32", "float16", "int32", "int16", "int8")}
+_KNOWN_TYPES = {name: np.dtype(name) for name in ("float32", "float16", "int64", "int32", "int16", "int8")}
 _PRODUCTS = frozenset({BuiltinOperator.FULLY_CONNECTED, BuiltinOperator.CONV_2D, BuiltinOperator.DEPTHWISE_CONV_2D})
 # The first version of a MUL of int8 that does not scale its result up, which the file's structure does not show.
 _PRODUCT_OF_BYTES: Final = 2

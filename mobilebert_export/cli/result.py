@@ -59,7 +59,7 @@ def _calibrated_on(export: "Exported", calibration: Path | None, checkpoint: Pat
 
 def _integers(export: "Exported") -> str:
     """How much of the file computes in integers, where the precision leaves a choice."""
-    if not export.integer_nodes:
+    if not export.integer_nodes and not export.released:
         return export.precision.value
     kept = f", {export.released} more keep float32: they cost the answer most" if export.released else ""
     return f"{export.precision.value} ({export.integer_nodes} nodes compute in integers{kept})"

@@ -3,6 +3,7 @@
 import json as json_module
 import sys
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -44,6 +45,8 @@ def sensitivity(
         if plot.suffix not in _PLOTS:
             raise UsageError(f"expected a plot named {' or '.join(f'*{each}' for each in _PLOTS)}, got {plot}")
         refuse_unusable(plot, overwrite=overwrite)
+        if find_spec("matplotlib") is None:
+            raise UsageError("expected matplotlib for a plot, got none; pip install 'mobilebert-export[plot]'")
     from rich.console import Console
 
     with Console(stderr=True).status("loading") as status:

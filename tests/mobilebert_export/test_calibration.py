@@ -20,7 +20,7 @@ from mobilebert_export.calibration.observe import batches, observe
 from mobilebert_export.candidate import emitted
 from mobilebert_export.check.metrics import sqnr
 from mobilebert_export.check.verify import Reference
-from mobilebert_export.errors import DataError
+from mobilebert_export.errors import DataError, UsageError
 from mobilebert_export.export import export_tflite
 from mobilebert_export.graph.executor import execute
 from mobilebert_export.lowering import INPUTS, Coordinates, lower
@@ -188,3 +188,22 @@ def test_every_step_tells_how_many_rows_it_has_seen(demo: Checkpoint) -> None:
     calibrate(demo, some(20), Precision.INT8, length=16, progress=told.append)
     assert "calibrating, ranges: 16 of 20 rows" in told
     assert "calibrating, ranges: 20 of 20 rows" in told
+
+
+def test_byte_order_mark_is_no_text(tmp_path: Path) -> None:
+    marked = tmp_path / "rows.jsonl"
+    marked.write_bytes(b'\xef\xbb\xbf{"text": "a"}\n')
+    assert list(CalibrationText(marked)) == [Row("a")]
+
+
+def test_iterator_is_refused_for_it_ends_after_one_pass(demo: Checkpoint) -> None:
+    with pytest.raises(UsageError, match="expected rows that can be read several times over"):
+        fitted(demo, iter(some(4)), length=8)  # type: ignore[arg-type]
+
+
+def test_pruned_layer_calibrates(demo: Checkpoint) -> None:
+    model = copy.deepcopy(demo.model)
+    with torch.no_grad():
+        model.get_parameter("mobilebert.encoder.layer.1.intermediate.dense.weight").zero_()
+    pruned = dataclasses.replace(demo, model=model)
+    assert_exact(pruned, fitted(pruned, some(16)).coordinates)

@@ -120,8 +120,9 @@ def test_noise_in_a_layer_fails(
     measured = measurement.of(mutants.mutant(honest(precision), tmp_path / "mutant.tflite", change))
     assert "constants" in failing(judged(measured))
     assert measured.depth is not None
-    # A fitted file is compared once in each layer; of its first layer there is nothing before to jump from.
-    if layer > 0 or measured.depth.own_coordinates:
+    # A fitted file is compared once in each layer: of its first layer there is nothing before to jump from, and of its
+    # last one nothing behind but the outputs, where integers make noise of their own.
+    if 0 < layer < 3 or measured.depth.own_coordinates:
         assert measured.depth.jump is not None
         assert measured.depth.jump.startswith(f"mobilebert.encoder.layer.{layer}.")
 

@@ -376,8 +376,19 @@ def chosen(checkpoint: Checkpoint, rows: list[Row], max_drop: float) -> auto.Cho
 def test_cheapest_precision_within_the_bound_is_chosen(demo: Checkpoint) -> None:
     choice = chosen(demo, some(30), 5)
     assert choice.candidate.precision is Precision.INT8
-    assert choice.reason.startswith("at most 5 % of 6 held-out answers may change; int8 changes 0.00 %; node cost 0.")
+    assert choice.reason.startswith("at most 5 % of 6 held-out answers may change; int8 changes 0.00 % at ")
     assert "\n" not in choice.reason
+
+
+def test_precision_that_would_be_refused_is_not_chosen(demo: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(auto.FLOORS, Precision.INT8, 60.0)
+    assert chosen(demo, some(30), 100).candidate.precision is Precision.DYNAMIC
+
+
+@pytest.mark.parametrize("drop", [-1, 101, float("nan")])
+def test_drop_that_is_no_percentage_is_an_error(drop: float, demo: Checkpoint) -> None:
+    with pytest.raises(UsageError, match="expected a largest drop from 0 to 100 percent"):
+        chosen(demo, some(30), drop)
 
 
 def test_precision_that_changes_an_answer_is_not_chosen_where_none_may(

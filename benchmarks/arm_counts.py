@@ -1,0 +1,56 @@
+"""Counts what every precision costs on every emulated core: the table and the baseline in `results/`."""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from full_size import SHARED, TRAINED
+
+from mobilebert_export.precisions import Precision
+
+RESULTS = Path(__file__).parent / "results"
+TEXT = SHARED / "data" / "clinc150_train.jsonl"
+CALIBRATION_ROWS = 200
+# 16-bit kernels are the plain reference ones: emulated, the full-size model takes an hour with them.
+SLOW = Precision.INT16
+# pip puts the command beside the interpreter.
+COMMAND = Path(sys.executable).with_name("mobilebert-export")
+
+
+def main(
+    full_size: Annotated[bool, typer.Option(help="Also count the full-size model.")] = True,
+    precision: Annotated[list[Precision] | None, typer.Option(help="Default: every one.")] = None,
+) -> None:
+    """Export the models, count them on every core, and write the table and the baseline."""
+    checkpoints = {"demo": None, "full": TRAINED} if full_size else {"demo": None}
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        text = directory / "text.jsonl"
+        lines = TEXT.read_text(encoding="utf-8").splitlines(keepends=True)
+        text.write_text("".join(lines[:: len(lines) // CALIBRATION_ROWS]), encoding="utf-8")
+        files = []
+        for label, checkpoint in checkpoints.items():
+            for each in precision or Precision:
+                if each is SLOW and checkpoint is not None:
+                    continue
+                file = directory / f"{label}-{each.value}.tflite"
+                arguments = ["tflite", *([checkpoint] if checkpoint else []), "--quantize", each.value]
+                _run(*arguments, "--calibration", text, "--output", file)
+                files.append(file)
+        baseline = RESULTS / "arm-baseline.json"
+        table = _run("benchmark", *files, "--baseline", baseline, "--update-baseline")
+    (RESULTS / "arm.txt").write_text(f"python benchmarks/arm_counts.py\n\n{table}", encoding="utf-8")
+    typer.echo(table)
+
+
+def _run(*arguments: object) -> str:
+    """What the command prints; its own errors go to the terminal."""
+    command = [str(COMMAND), *map(str, arguments)]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+if __name__ == "__main__":
+    typer.run(main)
