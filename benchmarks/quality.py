@@ -23,7 +23,7 @@ from rich.table import Table
 from stress_models import Kind, stress
 
 from mobilebert_export.calibration import CalibrationText, Row, calibrate
-from mobilebert_export.calibration.calibrate import candidate
+from mobilebert_export.calibration.calibrate import full_recipe
 from mobilebert_export.calibration.observe import Inputs, batches
 from mobilebert_export.check.metrics import agreement, sqnr
 from mobilebert_export.check.verify import Reference
@@ -171,7 +171,7 @@ def _plain(checkpoint: Checkpoint, text: Sequence[Row], precision: Precision) ->
     if precision is Precision.DYNAMIC:
         return graph(), None
     inputs = batches(checkpoint.tokenizer, text, length=max(LENGTHS))
-    return graph(), candidate(expanded(graph(dtype=np.float64)), inputs, precision)
+    return graph(), full_recipe(expanded(graph(dtype=np.float64)), inputs, precision)
 
 
 def _result(

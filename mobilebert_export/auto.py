@@ -6,11 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mobilebert_export.calibration import Row, calibrate
+from mobilebert_export.calibration import Progress, Row, calibrate
 from mobilebert_export.candidate import Candidate, emitted
 from mobilebert_export.check import FLOORS, verify
 from mobilebert_export.errors import UsageError
-from mobilebert_export.fitted import Progress
 from mobilebert_export.precisions import Precision
 from mobilebert_export.precisions.cost import cost
 from mobilebert_export.runtimes.litert import LiteRtModel

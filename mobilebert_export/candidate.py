@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mobilebert_export.calibration import Calibration, Row
+from mobilebert_export.calibration import Calibration, Progress, Row
 from mobilebert_export.emitters.tflite import emit
-from mobilebert_export.fitted import Fitted, Progress, fitted, fitted_by
+from mobilebert_export.fitted import Fitted, fitted, fitted_by
 from mobilebert_export.graph import Graph
 from mobilebert_export.precisions import Precision
 

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mobilebert_export.auto import choose
-from mobilebert_export.calibration import CalibrationText, Row
+from mobilebert_export.calibration import CalibrationText, Progress, Row
 from mobilebert_export.candidate import prepared
 from mobilebert_export.check.rows import verification_rows
 from mobilebert_export.errors import UsageError
 from mobilebert_export.exported import VERIFICATION_ROWS, Exported, refuse_length, told, verified
 from mobilebert_export.files import placed_whole
-from mobilebert_export.fitted import Progress
 from mobilebert_export.precisions import Precision
 from mobilebert_export.runtimes.litert import LiteRtModel
 

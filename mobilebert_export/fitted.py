@@ -1,18 +1,16 @@
 """A checkpoint fitted to a precision: what every format's files are made from."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mobilebert_export.calibration import Calibration, Row, calibrate
+from mobilebert_export.calibration import Calibration, Progress, Row, calibrate
 from mobilebert_export.graph import Graph
 from mobilebert_export.lowering import Coordinates, lower
 from mobilebert_export.precisions import CALIBRATED, Precision, apply
 
 if TYPE_CHECKING:
     from mobilebert_reference import Checkpoint
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mobilebert_export.calibration import CalibrationText, Row
+from mobilebert_export.calibration import CalibrationText, Progress, Row
 from mobilebert_export.check.rows import verification_rows
 from mobilebert_export.errors import UsageError
 from mobilebert_export.exported import VERIFICATION_ROWS, Exported, refuse_length, told, verified
 from mobilebert_export.files import placed_whole
-from mobilebert_export.fitted import Progress, fitted
+from mobilebert_export.fitted import fitted
 from mobilebert_export.precisions import Precision
 from mobilebert_export.precisions.pairing import paired
 

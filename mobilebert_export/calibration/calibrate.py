@@ -77,7 +77,7 @@ def calibrate(
     coordinates, recipe, released = equalization.coordinates, None, 0
     if precision is not Precision.DYNAMIC:
         graph = expanded(lower(checkpoint.model, checkpoint.config, dtype=np.float64, coordinates=coordinates))
-        recipe = candidate(graph, inputs("ranges"), precision)
+        recipe = full_recipe(graph, inputs("ranges"), precision)
         if precision is Precision.INT8:
             allowed = len(recipe.integer)
             measured = [few(batch, _MEASURED_TOKENS) for batch in islice(inputs("errors"), _MEASURED_BATCHES)]
@@ -105,7 +105,7 @@ def batches_of(
     return inputs, total
 
 
-def candidate(graph: Graph, inputs: Iterable[Inputs], precision: Precision) -> Recipe:
+def full_recipe(graph: Graph, inputs: Iterable[Inputs], precision: Precision) -> Recipe:
     """The recipe of a static precision in which all computes in integers that may."""
     bits: ActivationBits = 16 if precision is Precision.INT16 else 8
     return Recipe(

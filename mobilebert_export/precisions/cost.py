@@ -32,7 +32,7 @@ def _cost(node: Node, graph: Graph) -> int:
     if isinstance(node.operator, op.MatMul):
         products = _elements(graph, node.outputs[0]) * int(graph.tensors[node.inputs[0]].shape[-1])
         return products * _width(graph, node.inputs[0]) + moved
-    if isinstance(node.operator, op.Dequantize) and node.inputs[0] in {each.name for each in graph.constants()}:
+    if isinstance(node.operator, op.Dequantize) and graph.tensors[node.inputs[0]].is_constant:
         return 0  # once, when the file is loaded
     return moved
 

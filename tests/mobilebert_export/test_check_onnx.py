@@ -97,7 +97,8 @@ def test_disturbed_layer_fails(
     measured = measurement.of(onnx_mutants.mutant(honest(precision), tmp_path / "mutant.onnx", change))
     assert failing(measured) >= {"constants"}
     assert measured.depth is not None
-    if layer > 0:
+    # As of a fitted `.tflite` file: behind the last layer stand only the outputs.
+    if 0 < layer < 3 or measured.depth.own_coordinates:
         assert measured.depth.jump is not None
         assert measured.depth.jump.startswith(f"mobilebert.encoder.layer.{layer}.")
 

@@ -9,7 +9,7 @@ import pytest
 from mobilebert_quantization import Affine, symmetric
 from onnx import numpy_helper
 
-from mobilebert_export.calibration.calibrate import candidate
+from mobilebert_export.calibration.calibrate import full_recipe
 from mobilebert_export.check.metrics import sqnr
 from mobilebert_export.emitters.onnx import CURRENT_OPSET, FLOOR_OPSET, emit
 from mobilebert_export.errors import GraphError
@@ -146,7 +146,7 @@ def integers(architecture: str, *, bound: bool) -> tuple[Any, Graph]:
     model = random_model(architecture, "near_one")
     graph = expanded(lower(model, model.config))
     inputs = [random_inputs(model.config, batch=4, sequence=SEQUENCE, seed=seed) for seed in range(4)]
-    recipe = candidate(graph, inputs, Precision.INT8)
+    recipe = full_recipe(graph, inputs, Precision.INT8)
     return model, apply(graph.bind(batch=1, sequence=SEQUENCE) if bound else graph, Precision.INT8, recipe)
 
 
@@ -190,7 +190,7 @@ def test_every_stored_tensor_keeps_its_name() -> None:
 def test_widths_other_than_8_bits_are_an_error() -> None:
     model = random_model("MobileBertForTokenClassification", "near_one")
     graph = expanded(lower(model, model.config))
-    recipe = candidate(graph, [random_inputs(model.config, sequence=SEQUENCE)], Precision.INT16)
+    recipe = full_recipe(graph, [random_inputs(model.config, sequence=SEQUENCE)], Precision.INT16)
     with pytest.raises(
         GraphError, match=r"expected one of .* got quantized int|expected integers of 8 bits of .*, got 16"
     ):

@@ -19,17 +19,20 @@ from mobilebert_reference import Checkpoint, load_checkpoint
 from mobilebert_reference.demo import CALIBRATION, CHECKPOINT
 
 from mobilebert_export.calibration import CalibrationText, Row
-from mobilebert_export.calibration.calibrate import batches_of, candidate
+from mobilebert_export.calibration.calibrate import batches_of, full_recipe
 from mobilebert_export.calibration.observe import Inputs, outputs
 from mobilebert_export.calibration.report import SensitivityReport, sensitivity_report
 from mobilebert_export.calibration.sensitivity import alone, sensitivity
 from mobilebert_export.check.metrics import sqnr
+from mobilebert_export.cli.sensitivity import sensitivity as command
+from mobilebert_export.errors import UsageError
 from mobilebert_export.graph import Graph
 from mobilebert_export.graph.expand import expanded
 from mobilebert_export.lowering import lower
 from mobilebert_export.precisions import Precision, Recipe
 from mobilebert_export.precisions.integer import integer
 from mobilebert_export.precisions.rewrite import Rewriter
+from tests.models import VOCABULARY_SIZE, random_model, write_checkpoint
 
 BROKEN = "mobilebert.encoder.layer.1"
 
@@ -60,7 +63,7 @@ def report(demo: Checkpoint) -> SensitivityReport:
 def fitted(demo: Checkpoint) -> tuple[Graph, Recipe, Inputs]:
     inputs, _ = batches_of(demo, some(16), length=24, progress=lambda _: None)
     graph = expanded(lower(demo.model, demo.config, dtype=np.float64))
-    return graph, candidate(graph, inputs(""), Precision.INT8_FULL), next(iter(inputs("")))
+    return graph, full_recipe(graph, inputs(""), Precision.INT8_FULL), next(iter(inputs("")))
 
 
 def test_every_integer_node_is_reported_once_in_its_order(
@@ -197,3 +200,17 @@ def test_plot_of_another_kind_is_one_line_and_exit_code_2(name: str, tmp_path: P
     assert result.stderr.count("\n") == 1
     assert "expected a plot named *.png or *.svg" in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_longer_than_the_model_are_cut(tmp_path: Path) -> None:
+    model = random_model("MobileBertForSequenceClassification", vocab_size=VOCABULARY_SIZE)
+    checkpoint = load_checkpoint(write_checkpoint(model, tmp_path / "short"))
+    rows = [Row("a b c d e f g " * 20)] * 2
+    report = sensitivity_report(checkpoint, rows, length=checkpoint.config.max_position_embeddings + 1)
+    assert report.rows == 2
+
+
+def test_plot_without_matplotlib_is_one_line_before_any_work(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("mobilebert_export.cli.sensitivity.find_spec", lambda _: None)
+    with pytest.raises(UsageError, match=r"pip install 'mobilebert-export\[plot\]'"):
+        command(plot=tmp_path / "a.svg")

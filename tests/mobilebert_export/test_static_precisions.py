@@ -22,11 +22,12 @@ from numpy.typing import NDArray
 from mobilebert_export import auto
 from mobilebert_export.calibration import CalibrationText, Row
 from mobilebert_export.calibration.calibrate import batches_of, calibrate
-from mobilebert_export.calibration.calibrate import candidate as recipe_of
+from mobilebert_export.calibration.calibrate import full_recipe as recipe_of
 from mobilebert_export.calibration.choose import ENOUGH, release
 from mobilebert_export.calibration.observe import Inputs, outputs
 from mobilebert_export.calibration.sensitivity import alone, sensitivity
 from mobilebert_export.candidate import Candidate, emitted, prepared
+from mobilebert_export.check import FLOORS
 from mobilebert_export.check.metrics import sqnr
 from mobilebert_export.check.verify import Reference
 from mobilebert_export.errors import UsageError
@@ -381,7 +382,7 @@ def test_cheapest_precision_within_the_bound_is_chosen(demo: Checkpoint) -> None
 
 
 def test_precision_that_would_be_refused_is_not_chosen(demo: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(auto.FLOORS, Precision.INT8, 60.0)
+    monkeypatch.setitem(FLOORS, Precision.INT8, 60.0)
     assert chosen(demo, some(30), 100).candidate.precision is Precision.DYNAMIC
 
 
