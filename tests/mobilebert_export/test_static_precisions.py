@@ -170,7 +170,7 @@ def test_file_of_every_variant_computes_its_graph(variant: str, precision: Preci
         assert_integers_only(candidate.content)
     if precision is Precision.INT16:
         # What 16 bits have no kernel for, or no good one.
-        expected = {"gelu"} & {str(checkpoint.config.hidden_act).removesuffix("_new")}
+        expected = {"gelu", "gelu_new"} & {str(checkpoint.config.hidden_act)}
         if checkpoint.config.normalization_type == "layer_norm":
             expected.add("rsqrt")
         assert computes_in_real_numbers(candidate.content) == expected
@@ -262,8 +262,9 @@ def answers(
     return sqnr(truth, given), before, after
 
 
-# Of 100 texts one is a point: a precision that may lose less than that may lose one all the same.
-ONE_TEXT = 1.0
+# Of 100 texts one is a point. About one answer in a hundred changes (`make quality`, 4,500 texts), for the better or the
+# worse: a standard deviation of one text, of which two are allowed.
+BY_CHANCE = 2.0
 
 
 @pytest.mark.parametrize("precision", TRAINED)
@@ -271,7 +272,7 @@ def test_trained_demo_model_meets_its_targets(precision: Precision, demo: Checkp
     decibels, before, after = answers(demo, precision, tmp_path)
     assert before > 80  # the labels are those of the model: of 150 intents chance finds one in 150
     assert decibels >= TRAINED[precision]
-    assert before - after <= max(LOST[precision], ONE_TEXT)
+    assert before - after <= max(LOST[precision], BY_CHANCE)
 
 
 STRESSES = [("scramble", 0.0), ("near-zero-gains", 0.0), ("massive", 1e3), ("massive", 1e6), ("both", 1e4)]
@@ -292,7 +293,7 @@ def test_stressed_demo_model_meets_its_targets(
     stress = stress_models.stress(demo.model, stress_models.Kind(kind), magnitude=magnitude, seed=0)
     decibels, before, after = answers(dataclasses.replace(demo, model=stress.stressed), precision, tmp_path)
     assert decibels >= STRESSED[precision]
-    assert before - after <= max(LOST[precision], ONE_TEXT)
+    assert before - after <= max(LOST[precision], BY_CHANCE)
 
 
 # What a padded position may add: its share of a softmax whose masked scores lie 12 below the largest, 6e-6 each, is
