@@ -262,8 +262,8 @@ def answers(
     return sqnr(truth, given), before, after
 
 
-# Of 100 texts one is a point. About one answer in a hundred changes (`make quality`, 4,500 texts), for the better or the
-# worse: a standard deviation of one text, of which two are allowed.
+# Of 100 texts one is a point. About one answer in a hundred changes (`make quality`, 4,500 texts), for the better or
+# the worse: a standard deviation of one text, of which two are allowed.
 BY_CHANCE = 2.0
 
 
