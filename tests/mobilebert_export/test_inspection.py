@@ -16,10 +16,12 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from mobilebert_export.emitters.tflite import emit
 from mobilebert_export.errors import ModelFileError
-from mobilebert_export.graph import GraphBuilder
+from mobilebert_export.graph import Graph, GraphBuilder
 from mobilebert_export.graph import operators as op
 from mobilebert_export.inspection import Constants, ModelSummary, Quantization, QuantizedTensors, read
-from mobilebert_export.precisions import Precision, apply
+from mobilebert_export.precisions import CALIBRATED, Precision, Recipe, apply
+from mobilebert_export.precisions.choices import everything
+from mobilebert_export.precisions.parameters import ActivationBits, parameters
 
 # No file of this size takes a tenth of a second here; the budget of the reader allows any file about five.
 LONGEST_READ = 10.0  # seconds
@@ -45,7 +47,17 @@ def small_model(precision: Precision = Precision.DYNAMIC) -> bytes:
     mixed = build.node(op.MatMul(), build.node(op.Softmax(), masked, name="weights"), hidden, name="mixed")
     last = build.constant("w2", weights(2, 8)), build.constant("b2", weights(2))
     logits = build.node(op.Linear(), mixed, *last, name="last.result")
-    return emit(apply(build.finish({"logits": logits}), precision), description="a small model")
+    graph = build.finish({"logits": logits})
+    return emit(apply(graph, precision, some_recipe(graph, precision)), description="a small model")
+
+
+def some_recipe(graph: Graph, precision: Precision) -> Recipe | None:
+    """A recipe that fits no text: what is read here is how a file is made, not how well."""
+    if precision not in CALIBRATED - {Precision.DYNAMIC}:
+        return None
+    bits: ActivationBits = 16 if precision is Precision.INT16 else 8
+    ranges = dict.fromkeys(graph.tensors.keys() - set(graph.inputs), (-8.0, 8.0))
+    return Recipe(parameters(graph, ranges, bits), everything(graph, bits), bits)
 
 
 @pytest.fixture(params=list(Precision))
@@ -167,7 +179,14 @@ def test_constants_and_overhead_fill_the_file(content: bytes, tmp_path: Path) ->
 
 def test_precision_shows_in_the_constants(tmp_path: Path) -> None:
     largest = {precision: summary_of(small_model(precision), tmp_path).constants[0].dtype for precision in Precision}
-    assert largest == {Precision.NONE: "float32", Precision.FLOAT16: "float16", Precision.DYNAMIC: "int8"}
+    assert largest == {
+        Precision.NONE: "float32",
+        Precision.FLOAT16: "float16",
+        Precision.DYNAMIC: "int8",
+        Precision.INT8: "int8",
+        Precision.INT8_FULL: "int8",
+        Precision.INT16: "int16",  # the table's rows are activations
+    }
 
 
 def test_quantized_input_has_scale_and_zero_point(tmp_path: Path) -> None:
