@@ -1,5 +1,6 @@
 """Counts what every precision costs on every emulated core: the table and the baseline in `results/`."""
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -49,7 +50,8 @@ def main(
 def _run(*arguments: object) -> str:
     """What the command prints; its own errors go to the terminal."""
     command = [str(COMMAND), *map(str, arguments)]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    wide = {**os.environ, "COLUMNS": "160"}  # a file has no terminal whose width the table could take
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=wide).stdout
 
 
 if __name__ == "__main__":
