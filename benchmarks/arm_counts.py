@@ -43,14 +43,15 @@ def main(
                 files.append(file)
         baseline = RESULTS / "arm-baseline.json"
         table = _run("benchmark", *files, "--baseline", baseline, "--update-baseline")
-    (RESULTS / "arm.txt").write_text(f"python benchmarks/arm_counts.py\n\n{table}", encoding="utf-8")
+    command = " ".join(["python benchmarks/arm_counts.py", *sys.argv[1:]])
+    (RESULTS / "arm.txt").write_text(f"{command}\n\n{table}", encoding="utf-8")
     typer.echo(table)
 
 
 def _run(*arguments: object) -> str:
     """What the command prints; its own errors go to the terminal."""
     command = [str(COMMAND), *map(str, arguments)]
-    wide = {**os.environ, "COLUMNS": "160"}  # a file has no terminal whose width the table could take
+    wide = {**os.environ, "COLUMNS": "190"}  # a file has no terminal whose width the table could take
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=wide).stdout
 
 
