@@ -17,8 +17,8 @@ lint: .venv/test
 	$(BIN)/mypy
 
 quality: .venv/test
-	$(BIN)/python benchmarks/quality.py
-	$(BIN)/python benchmarks/quality.py ../shared/checkpoints/intent-24l
+	$(BIN)/python benchmarks/quality.py --output benchmarks/results/quality-demo.txt
+	$(BIN)/python benchmarks/quality.py ../shared/checkpoints/intent-24l --output benchmarks/results/quality-full.txt
 
 clean:
 	rm -rf .venv

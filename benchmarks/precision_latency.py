@@ -16,8 +16,9 @@ from rich.console import Console
 from rich.table import Table
 
 from mobilebert_export.calibration import CalibrationText
-from mobilebert_export.candidate import prepared
+from mobilebert_export.candidate import emitted
 from mobilebert_export.check.rows import verification_rows
+from mobilebert_export.fitted import fitted
 from mobilebert_export.lowering import INPUTS
 from mobilebert_export.precisions import Precision
 from mobilebert_export.runtimes.litert import LiteRtModel
@@ -65,7 +66,8 @@ def main(
     files, sizes = [], []
     with tempfile.TemporaryDirectory() as directory:
         for precision in MEASURED:
-            made = prepared(model, precision, text, length=SEQUENCE_LENGTH, progress=lambda _: None)
+            fit = fitted(model, precision, text, length=SEQUENCE_LENGTH, progress=lambda _: None)
+            made = emitted(fit, length=SEQUENCE_LENGTH)
             path = Path(directory) / f"{precision.value}.tflite"
             path.write_bytes(made.content)
             files.append(LiteRtModel(path, threads=threads))

@@ -6,6 +6,7 @@ quantization through the same emitter.
 
 import dataclasses
 import json
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -20,7 +21,7 @@ from mobilebert_reference.demo import CHECKPOINT
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
-from stress_models import Kind, stress
+from stress_models import LARGEST_DIFFERENCE, Kind, stress, unchanged
 
 from mobilebert_export.calibration import CalibrationText, Row, calibrate
 from mobilebert_export.calibration.calibrate import full_recipe
@@ -39,6 +40,7 @@ SHARED = Path(__file__).parents[2] / "shared"
 LENGTHS = (16, 48)
 CALIBRATION_ROWS = 200
 RESAMPLES = 2000
+PROOF_TEXTS = 16
 QUANTIZED = (Precision.DYNAMIC, Precision.INT8, Precision.INT8_FULL, Precision.INT16)
 
 IDS = "input_ids"
@@ -89,7 +91,7 @@ def main(
     precision: Annotated[
         list[Precision] | None, typer.Option(help="Precisions to measure. Default: all quantized.")
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="Also write the results there, as JSON.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Also write the table there.")] = None,
 ) -> None:
     """Measure what precisions cost on CLINC150, on the model as it is and under stress."""
     trained = load_checkpoint(checkpoint or CHECKPOINT)
@@ -103,10 +105,11 @@ def main(
                 f"{name}, {result.precision}, {result.way}: {result.sqnr:.1f} dB, {result.lost:.2f} points lost"
             )
             results.append(result)
+    shown = Console(width=120, record=True)
+    shown.print(_table(results, len(test)))
     if output is not None:
-        content = {"rows": len(test), "results": list(map(dataclasses.asdict, results))}
-        output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    Console(width=120).print(_table(results, len(test)))
+        lines = [" ".join(["python", *sys.argv]), *shown.export_text().splitlines()]
+        output.write_text("".join(f"{line.rstrip()}\n" for line in lines), encoding="utf-8")
 
 
 def _models(trained: Checkpoint) -> Iterator[tuple[str, Checkpoint]]:
@@ -114,9 +117,11 @@ def _models(trained: Checkpoint) -> Iterator[tuple[str, Checkpoint]]:
         raise typer.BadParameter(f"expected a sequence classifier, got {type(trained.model).__name__}")
     yield "trained", trained
     for kind, magnitude in STRESSES:
-        stressed = stress(trained.model, kind, magnitude=magnitude, seed=0).stressed
+        made = stress(trained.model, kind, magnitude=magnitude, seed=0)
+        if not unchanged(made, trained.tokenizer, texts=PROOF_TEXTS) <= LARGEST_DIFFERENCE:
+            raise RuntimeError(f"expected {kind.value} to leave the function as it is, got another one")
         name = f"{kind.value} {magnitude:.0e}" if magnitude else kind.value
-        yield name, dataclasses.replace(trained, model=stressed)
+        yield name, dataclasses.replace(trained, model=made.stressed)
 
 
 def _measure(

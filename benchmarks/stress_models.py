@@ -212,6 +212,12 @@ def gains(model: Model) -> Tensor:
     return torch.cat([parameter.detach().abs() for name, parameter in named if name.endswith("LayerNorm.weight")])
 
 
+def unchanged(made: Stress, tokenizer: Tokenizer, *, texts: int) -> float:
+    """The largest relative difference of the logits in float64 to the model of equal function."""
+    inputs = _inputs(tokenizer, texts, made.equal.config)
+    return difference(_logits(made.stressed, inputs), _logits(made.equal, inputs))
+
+
 def main(
     output: Annotated[Path, typer.Option(help="Directory to write, new or empty.")],
     kind: Annotated[Kind, typer.Option(help="What to do to the model.")],

@@ -10,6 +10,7 @@ from mobilebert_export.calibration import Progress, Row, calibrate
 from mobilebert_export.candidate import Candidate, emitted
 from mobilebert_export.check import FLOORS, verify
 from mobilebert_export.errors import UsageError
+from mobilebert_export.fitted import fitted_by
 from mobilebert_export.precisions import Precision
 from mobilebert_export.precisions.cost import cost
 from mobilebert_export.runtimes.litert import LiteRtModel
@@ -60,16 +61,18 @@ def choose(
     measuring = [checkpoint.tokenizer.encode(row.text, row.text_pair, max_length=length) for row in kept[::_HELD_OUT]]
     static = calibrate(checkpoint, calibrating, Precision.INT8, length=length, progress=progress)
     # The coordinates of `int8` are those of `dynamic`, and real numbers need none.
-    fitted = {Precision.INT8: static, Precision.DYNAMIC: replace(static, recipe=None, released=0)}
-    candidates = [emitted(checkpoint, each, fitted.get(each), length=length, progress=progress) for each in _CANDIDATES]
+    calibrations = {Precision.INT8: static, Precision.DYNAMIC: replace(static, recipe=None, released=0)}
+    models = [fitted_by(checkpoint, each, calibrations.get(each), progress=progress) for each in _CANDIDATES]
+    candidates = [emitted(model, length=length, progress=progress) for model in models]
     candidates.sort(key=lambda each: (cost(each.quantized), len(each.content)))
     dearest = cost(candidates[-1].quantized)
     told = []
     for candidate in candidates:
-        progress(f"measuring {candidate.precision.value}")
+        precision = candidate.fitted.precision
+        progress(f"measuring {precision.value}")
         lost, decibels = _measured(candidate, checkpoint, measuring)
-        told.append(f"{candidate.precision.value} changes {lost:.2f} % at {decibels:.0f} dB")
-        if (lost <= max_drop and decibels >= FLOORS[candidate.precision]) or candidate is candidates[-1]:
+        told.append(f"{precision.value} changes {lost:.2f} % at {decibels:.0f} dB")
+        if (lost <= max_drop and decibels >= FLOORS[precision]) or candidate is candidates[-1]:
             break
     bound = f"at most {max_drop:g} % of {len(measuring)} held-out answers may change"
     share = cost(candidate.quantized) / dearest
@@ -81,7 +84,7 @@ def _measured(candidate: Candidate, checkpoint: "Checkpoint", rows: "list[Encodi
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "candidate.tflite"
         path.write_bytes(candidate.content)
-        measured = verify(LiteRtModel(path), candidate.graph, checkpoint, rows)
+        measured = verify(LiteRtModel(path), candidate.fitted.graph, checkpoint, rows)
     if measured.agreement is None:
         raise UsageError("expected a head that gives answers, got one without; choose a precision by its name")
     return 100 * (1 - measured.agreement), measured.worst_sqnr

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from mobilebert_export.auto import choose
 from mobilebert_export.calibration import CalibrationText, Progress, Row
-from mobilebert_export.candidate import prepared
+from mobilebert_export.candidate import emitted
 from mobilebert_export.check.rows import verification_rows
 from mobilebert_export.errors import UsageError
 from mobilebert_export.exported import VERIFICATION_ROWS, Exported, refuse_length, told, verified
 from mobilebert_export.files import placed_whole
+from mobilebert_export.fitted import fitted
 from mobilebert_export.precisions import Precision
 from mobilebert_export.runtimes.litert import LiteRtModel
 
@@ -77,19 +78,19 @@ def export_tflite(
             choice = choose(checkpoint, rows, length=sequence_length, max_drop=max_drop, progress=progress)
             candidate, reason = choice.candidate, choice.reason
         else:
-            candidate = prepared(checkpoint, Precision(precision), rows, length=sequence_length, progress=progress)
-            reason = None
+            model = fitted(checkpoint, Precision(precision), rows, length=sequence_length, progress=progress)
+            candidate, reason = emitted(model, length=sequence_length, progress=progress), None
         file.write(candidate.content)
         progress("comparing with the reference")
-        model = LiteRtModel(file.path)
+        runtime = LiteRtModel(file.path)
         texts = verification_rows(checkpoint.tokenizer, EVALUATION, length=sequence_length, count=VERIFICATION_ROWS)
-        verification, floor = verified(model, candidate.fitted, checkpoint, texts)
+        verification, floor = verified(runtime, candidate.fitted, checkpoint, texts)
         return Export(
             output=output,
             sequence_length=sequence_length,
             size=len(candidate.content),
-            nodes=model.nodes,
-            partitions=model.partitions,
+            nodes=runtime.nodes,
+            partitions=runtime.partitions,
             verification=verification,
             floor=floor,
             reason=reason,

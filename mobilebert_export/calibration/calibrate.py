@@ -26,9 +26,8 @@ from mobilebert_export.precisions.parameters import ActivationBits, parameters
 if TYPE_CHECKING:
     from mobilebert_reference import Checkpoint
 
-# The error of a recipe is measured on this many batches, and on this many tokens of each.
+# The error of a recipe is measured on the first rows of this many batches.
 _MEASURED_BATCHES = 2
-_MEASURED_TOKENS = 512
 
 Progress = Callable[[str], None]
 
@@ -80,7 +79,7 @@ def calibrate(
         recipe = full_recipe(graph, inputs("ranges"), precision)
         if precision is Precision.INT8:
             allowed = len(recipe.integer)
-            measured = [few(batch, _MEASURED_TOKENS) for batch in islice(inputs("errors"), _MEASURED_BATCHES)]
+            measured = [few(batch) for batch in islice(inputs("errors"), _MEASURED_BATCHES)]
             recipe = release(graph, recipe, measured, partial(_sensitivity, graph, recipe, measured[0], progress))
             released = allowed - len(recipe.integer)
     return Calibration(coordinates, equalization.rotated, recipe, released, total)

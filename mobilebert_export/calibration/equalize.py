@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 # A stream whose channels grow further apart than this begins anew: int8 has two digits.
 _FURTHEST_APART = 64.0
-# Tokens that the choice of a rotation is measured on.
-_MEASURED_TOKENS = 512
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ def equalize(checkpoint: "Checkpoint", inputs: Callable[[str], Iterable[Inputs]]
         seen = _look(graph, inputs("new streams"), width)
     axes = _axes(graph, seen, width)
     turned = replace(start, bases={name: Basis(matrix, np.zeros(len(matrix))) for name, matrix in axes.items()})
-    text = [few(batch, _MEASURED_TOKENS) for batch in islice(inputs("rotation"), 1)]
+    text = [few(batch) for batch in islice(inputs("rotation"), 1)]
     rotated = bool(axes) and _smaller_error(lowered, turned, start, text)
     return Equalization(_equalized(lowered, turned if rotated else start, inputs("scales")), rotated)
 

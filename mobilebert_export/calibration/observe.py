@@ -118,7 +118,7 @@ def _tokens(values: NDArray[np.floating], shape: Shape, mask: NDArray[np.bool_])
     return kept.reshape(-1, values.shape[-1])
 
 
-def few(batch: Inputs, tokens: int) -> Inputs:
+def few(batch: Inputs, tokens: int = 512) -> Inputs:
     """The first rows of a batch, as many as have this many tokens, but at least one: enough to compare errors on."""
     rows, length = batch["attention_mask"].shape
     return {name: values[: max(1, min(rows, tokens // length))] for name, values in batch.items()}

@@ -45,8 +45,8 @@ def sensitivity(
     for done, (name, nodes) in enumerate(groups.items(), start=1):
         first = min(place[node] for node in nodes)
         before = {each: values[each] for node in graph.nodes[:first] for each in node.outputs}
-        alone = integer(graph, replace(recipe, integer=nodes), rest=Rewriter.keep)
-        measured[name] = sqnr(truth, outputs(alone, [rows], dtype=torch.float32, known=before))
+        quantized = integer(graph, replace(recipe, integer=nodes), rest=Rewriter.keep)
+        measured[name] = sqnr(truth, outputs(quantized, [rows], dtype=torch.float32, known=before))
         progress(done)
     return measured
 

@@ -1,7 +1,6 @@
 """`mobilebert-export onnx`."""
 
 import json as json_module
-import os
 import shlex
 from enum import Enum
 from pathlib import Path
@@ -9,6 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mobilebert_export.cli.options import (
+    CalibrationOption,
+    CheckpointArgument,
+    JsonOption,
+    OutputOption,
+    OverwriteOption,
+    default_output,
+)
 from mobilebert_export.cli.result import after, before, show
 from mobilebert_export.errors import UsageError
 from mobilebert_export.files import refuse_unusable
@@ -29,18 +36,9 @@ class Quantize(str, Enum):
 
 
 def onnx(
-    checkpoint: Annotated[
-        Path | None,
-        typer.Argument(help="Directory of the fine-tuned model. Without one: the demo model.", show_default=False),
-    ] = None,
+    checkpoint: CheckpointArgument = None,
     quantize: Annotated[Quantize, typer.Option(help="How numbers are stored and computed.")] = Quantize.NONE,
-    calibration: Annotated[
-        Path | None,
-        typer.Option(
-            help="Text like what the model will meet: .jsonl rows with a text, or lines. Default: the demo's queries.",
-            show_default=False,
-        ),
-    ] = None,
+    calibration: CalibrationOption = None,
     seq_len: Annotated[
         str,
         typer.Option(
@@ -50,18 +48,13 @@ def onnx(
     opset: Annotated[
         int | None, typer.Option(help="Of ONNX's operators. Default: the current one.", show_default=False)
     ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(help="The file. Default: named after model and precision, here.", show_default=False),
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+    output: OutputOption = None,
+    overwrite: OverwriteOption = False,
+    json: JsonOption = False,
 ) -> None:
     """Export a checkpoint as an .onnx file that was compared with the PyTorch reference."""
     length = _length(seq_len)
-    # The name that was given: `resolve` would follow links.
-    name = Path(os.path.abspath(checkpoint)).name if checkpoint else "mobilebert-demo"  # noqa: PTH100
-    output = output or Path(f"{name}-{quantize.value}.onnx")
+    output = output or default_output(checkpoint, quantize.value, ".onnx")
     refuse_unusable(output, overwrite=overwrite)  # before minutes of work
     from rich.console import Console
 

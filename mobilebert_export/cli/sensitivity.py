@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mobilebert_export.cli.options import CalibrationOption, CheckpointArgument
 from mobilebert_export.cli.terminal import printable
 from mobilebert_export.errors import UsageError
 from mobilebert_export.files import placed_whole, refuse_unusable
@@ -22,17 +23,8 @@ _PLOTS = (".png", ".svg")
 
 
 def sensitivity(
-    checkpoint: Annotated[
-        Path | None,
-        typer.Argument(help="Directory of the fine-tuned model. Without one: the demo model.", show_default=False),
-    ] = None,
-    calibration: Annotated[
-        Path | None,
-        typer.Option(
-            help="Text like what the model will meet: .jsonl rows with a text, or lines. Default: the demo's queries.",
-            show_default=False,
-        ),
-    ] = None,
+    checkpoint: CheckpointArgument = None,
+    calibration: CalibrationOption = None,
     seq_len: Annotated[int, typer.Option(help="The longest row, in tokens.")] = 128,
     plot: Annotated[
         Path | None, typer.Option(help="Also draw it, as .png or .svg (needs the extra plot).", show_default=False)

@@ -22,6 +22,7 @@ from mobilebert_export.check.metrics import sqnr
 from mobilebert_export.check.verify import Reference
 from mobilebert_export.errors import DataError, UsageError
 from mobilebert_export.export import export_tflite
+from mobilebert_export.fitted import fitted_by
 from mobilebert_export.graph.executor import execute
 from mobilebert_export.lowering import INPUTS, Coordinates, lower
 from mobilebert_export.precisions import Precision
@@ -54,13 +55,14 @@ def fitted(checkpoint: Checkpoint, rows: list[Row], *, length: int = 32) -> Cali
 def dynamic_sqnr(checkpoint: Checkpoint, calibration: Calibration | None, directory: Path) -> float:
     """At the logits of the emitted file, in LiteRT, on text that calibration never sees."""
     path = directory / "model.tflite"
-    path.write_bytes(emitted(checkpoint, Precision.DYNAMIC, calibration, length=32).content)
-    model, reference = LiteRtModel(path), Reference(checkpoint)
-    assert model.partitions == 1
+    model = fitted_by(checkpoint, Precision.DYNAMIC, calibration, progress=lambda _: None)
+    path.write_bytes(emitted(model, length=32).content)
+    runtime, reference = LiteRtModel(path), Reference(checkpoint)
+    assert runtime.partitions == 1
     texts = [json.loads(line)["text"] for line in EVALUATION.read_text(encoding="utf-8").splitlines()[:60]]
     rows = [checkpoint.tokenizer.encode_batch([text], max_length=32) for text in texts]
     truth = np.concatenate([reference.run(row)["logits"] for row in rows])
-    return sqnr(truth, np.concatenate([model.run(row)["logits"] for row in rows]))
+    return sqnr(truth, np.concatenate([runtime.run(row)["logits"] for row in rows]))
 
 
 def test_text_is_read_from_rows_and_from_lines(tmp_path: Path) -> None:

@@ -21,16 +21,17 @@ from numpy.typing import NDArray
 
 from mobilebert_export import auto
 from mobilebert_export.calibration import CalibrationText, Row
-from mobilebert_export.calibration.calibrate import batches_of, calibrate
+from mobilebert_export.calibration.calibrate import batches_of
 from mobilebert_export.calibration.calibrate import full_recipe as recipe_of
 from mobilebert_export.calibration.choose import ENOUGH, release
 from mobilebert_export.calibration.observe import Inputs, outputs
 from mobilebert_export.calibration.sensitivity import alone, sensitivity
-from mobilebert_export.candidate import Candidate, emitted, prepared
+from mobilebert_export.candidate import Candidate, emitted
 from mobilebert_export.check import FLOORS
 from mobilebert_export.check.metrics import sqnr
 from mobilebert_export.check.verify import Reference
 from mobilebert_export.errors import UsageError
+from mobilebert_export.fitted import fitted
 from mobilebert_export.graph import Graph
 from mobilebert_export.graph import operators as op
 from mobilebert_export.graph.executor import execute
@@ -78,7 +79,7 @@ def some(rows: int) -> list[Row]:
 
 
 def made(checkpoint: Checkpoint, precision: Precision, rows: list[Row], length: int = LENGTH) -> Candidate:
-    return prepared(checkpoint, precision, rows, length=length, progress=lambda _: None)
+    return emitted(fitted(checkpoint, precision, rows, length=length, progress=lambda _: None), length=length)
 
 
 def loaded(content: bytes, directory: Path) -> LiteRtModel:
@@ -114,7 +115,7 @@ def assert_file_computes_the_graph(candidate: Candidate, inputs: list[Inputs], r
     ours, theirs = [], []
     for row in inputs:
         given, computed = runtime.run(row), execute(candidate.quantized, row)
-        assert set(given) == set(computed) == set(candidate.graph.outputs)
+        assert set(given) == set(computed) == set(candidate.fitted.graph.outputs)
         ours.append(flat(computed, row["attention_mask"]))
         theirs.append(flat({name: given[name] for name in computed}, row["attention_mask"]))
     assert sqnr(np.concatenate(ours), np.concatenate(theirs)) >= NEAR
@@ -302,12 +303,12 @@ def test_stressed_demo_model_meets_its_targets(
     "precision", [pytest.param(each, marks=() if each is Precision.INT8_FULL else pytest.mark.slow) for each in STATIC]
 )
 def test_padding_has_no_influence(precision: Precision, demo: Checkpoint, tmp_path: Path) -> None:
-    calibration = calibrate(demo, some(32), precision, length=48)
+    model = fitted(demo, precision, some(32), length=48, progress=lambda _: None)
     rows = [row for row in some(40) if len(demo.tokenizer.encode(row.text, max_length=48, pad=False)) < 16]
     assert len(rows) > 10
     given = []
     for length in (16, 48):
-        runtime = loaded(emitted(demo, precision, calibration, length=length).content, tmp_path)
+        runtime = loaded(emitted(model, length=length).content, tmp_path)
         given.append(np.concatenate([runtime.run(inputs)["logits"] for inputs in encoded(demo, rows, length)]))
     # As far as ties go; what the precision itself costs is 10 dB and more above it.
     assert sqnr(*given) >= 38
@@ -338,7 +339,7 @@ def test_rows_of_every_kind_keep_their_answer(precision: Precision, demo: Checkp
         assert sqnr(expected, runtime.run(inputs)["logits"]) >= TRAINED[precision] - 6, kind
 
 
-def fitted(checkpoint: Checkpoint, rows: list[Row]) -> tuple[Graph, Recipe, list[Inputs]]:
+def measured_by(checkpoint: Checkpoint, rows: list[Row]) -> tuple[Graph, Recipe, list[Inputs]]:
     """A graph in the reference's coordinates, all that may compute in integers, and text to measure on."""
     inputs, _ = batches_of(checkpoint, rows, length=24, progress=lambda _: None)
     graph = expanded(lower(checkpoint.model, checkpoint.config, dtype=np.float64, coordinates=Coordinates()))
@@ -346,7 +347,7 @@ def fitted(checkpoint: Checkpoint, rows: list[Row]) -> tuple[Graph, Recipe, list
 
 
 def test_nodes_that_cost_most_go_back_to_real_numbers(demo: Checkpoint) -> None:
-    graph, recipe, batches = fitted(demo, some(16))
+    graph, recipe, batches = measured_by(demo, some(16))
     coarse = "mobilebert.encoder.layer.1"
     parameters = recipe.parameters[coarse]
     wide = dataclasses.replace(parameters, scale=parameters.scale * np.float32(50))
@@ -362,7 +363,7 @@ def test_nodes_that_cost_most_go_back_to_real_numbers(demo: Checkpoint) -> None:
 
 
 def test_no_node_is_released_where_the_error_is_small_enough(demo: Checkpoint) -> None:
-    graph, recipe, batches = fitted(demo, some(16))
+    graph, recipe, batches = measured_by(demo, some(16))
     assert sqnr(outputs(graph, batches), outputs(integer(graph, recipe), batches)) >= ENOUGH
 
     def asked() -> dict[str, float]:
@@ -377,14 +378,14 @@ def chosen(checkpoint: Checkpoint, rows: list[Row], max_drop: float) -> auto.Cho
 
 def test_cheapest_precision_within_the_bound_is_chosen(demo: Checkpoint) -> None:
     choice = chosen(demo, some(30), 5)
-    assert choice.candidate.precision is Precision.INT8
+    assert choice.candidate.fitted.precision is Precision.INT8
     assert choice.reason.startswith("at most 5 % of 6 held-out answers may change; int8 changes 0.00 % at ")
     assert "\n" not in choice.reason
 
 
 def test_precision_that_would_be_refused_is_not_chosen(demo: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(FLOORS, Precision.INT8, 60.0)
-    assert chosen(demo, some(30), 100).candidate.precision is Precision.DYNAMIC
+    assert chosen(demo, some(30), 100).candidate.fitted.precision is Precision.DYNAMIC
 
 
 @pytest.mark.parametrize("drop", [-1, 101, float("nan")])
@@ -405,10 +406,10 @@ def test_precision_that_changes_an_answer_is_not_chosen_where_none_may(
         model.get_parameter("classifier.bias")[second] += float(logits[best] - logits[second]) - 1e-4
     undecided = dataclasses.replace(demo, model=model)
     none, some_drop = chosen(undecided, rows, 0), chosen(undecided, rows, 100)
-    assert some_drop.candidate.precision is Precision.INT8
-    assert none.candidate.precision is not Precision.INT8
+    assert some_drop.candidate.fitted.precision is Precision.INT8
+    assert none.candidate.fitted.precision is not Precision.INT8
     assert "int8 changes" in none.reason
-    assert f"{none.candidate.precision.value} changes 0.00 %" in none.reason
+    assert f"{none.candidate.fitted.precision.value} changes 0.00 %" in none.reason
 
 
 def test_too_few_rows_to_choose_on_are_an_error(demo: Checkpoint) -> None:
@@ -435,7 +436,7 @@ def test_weights_and_biases_are_stored_to_half_a_step(demo: Checkpoint) -> None:
     stored = 0
     for node in linears:
         for name in node.inputs[1:]:
-            tensor, exact = candidate.quantized.tensors[name], candidate.graph.tensors[name]
+            tensor, exact = candidate.quantized.tensors[name], candidate.fitted.graph.tensors[name]
             if tensor.quantization is None or tensor.data is None:
                 continue
             stored += 1
