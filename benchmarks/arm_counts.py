@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from full_size import SHARED, TRAINED
 
-from mobilebert_export.precisions import Precision
+from mobilebert_export.precisions import CALIBRATED, Precision
 
 RESULTS = Path(__file__).parent / "results"
 TEXT = SHARED / "data" / "clinc150_train.jsonl"
@@ -39,7 +39,8 @@ def main(
                     continue
                 file = directory / f"{label}-{each.value}.tflite"
                 arguments = ["tflite", *([checkpoint] if checkpoint else []), "--quantize", each.value]
-                _run(*arguments, "--calibration", text, "--output", file)
+                fitted_to = ["--calibration", text] if each in CALIBRATED else []
+                _run(*arguments, *fitted_to, "--output", file)
                 files.append(file)
         baseline = RESULTS / "arm-baseline.json"
         table = _run("benchmark", *files, "--baseline", baseline, "--update-baseline")

@@ -26,7 +26,7 @@ from stress_models import LARGEST_DIFFERENCE, Kind, stress, unchanged
 from mobilebert_export.calibration import CalibrationText, Row, calibrate
 from mobilebert_export.calibration.calibrate import full_recipe
 from mobilebert_export.calibration.observe import Inputs, batches
-from mobilebert_export.check.metrics import agreement, sqnr
+from mobilebert_export.check.metrics import sqnr
 from mobilebert_export.check.verify import Reference
 from mobilebert_export.emitters.tflite import emit
 from mobilebert_export.graph import Graph
@@ -196,7 +196,7 @@ def _result(
         precision=precision.value,
         way=way,
         sqnr=sqnr(truth, given),
-        same=agreement(before, after),
+        same=float(np.mean(before == after)),
         accuracy=float(np.mean(before == labels)),
         lost=100 * float(lost.mean()),
         interval=(float(low), float(high)),

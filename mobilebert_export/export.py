@@ -11,7 +11,7 @@ from mobilebert_export.calibration import CalibrationText, Progress, Row
 from mobilebert_export.candidate import emitted
 from mobilebert_export.check.rows import verification_rows
 from mobilebert_export.errors import UsageError
-from mobilebert_export.exported import VERIFICATION_ROWS, Exported, refuse_length, told, verified
+from mobilebert_export.exported import VERIFICATION_ROWS, Exported, refuse_calibration, refuse_length, told, verified
 from mobilebert_export.files import placed_whole
 from mobilebert_export.fitted import fitted
 from mobilebert_export.precisions import Precision
@@ -41,7 +41,7 @@ def export_tflite(
     output: str | os.PathLike[str],
     *,
     precision: Precision | str = Precision.NONE,
-    max_drop: float = 0.5,
+    max_drop: float | None = None,
     calibration: Iterable[Row] | None = None,
     sequence_length: int = 128,
     overwrite: bool = False,
@@ -54,7 +54,7 @@ def export_tflite(
         output: where the file goes; nothing is there before it has been verified.
         precision: how numbers are stored and computed, a `Precision` or its name; or `auto`, for the cheapest one to
             run that changes few enough answers.
-        max_drop: how many answers `auto` may change, in percent of those that it measures.
+        max_drop: how many answers `auto` may change, in percent of those that it measures; None for 0.5.
         calibration: rows of text like those that the model will meet, which are read several times over. A precision
             that rounds activations is fitted to them; without any, to the queries that the demo was trained on.
         sequence_length: tokens of a row, padding included, from 2 to the model's positions.
@@ -70,6 +70,10 @@ def export_tflite(
 
     if precision not in [AUTO, *Precision]:
         raise UsageError(f"expected a precision of {AUTO}, {', '.join(Precision)}, got {precision}")
+    if max_drop is not None and precision != AUTO:
+        raise UsageError(f"expected {AUTO} with a largest drop, got {precision}; leave out --max-drop")
+    if precision != AUTO:
+        refuse_calibration(Precision(precision), calibration)
     refuse_length(checkpoint, sequence_length)
     output = Path(output)
     rows = CalibrationText(CALIBRATION) if calibration is None else calibration

@@ -13,8 +13,7 @@ from mobilebert_export.calibration.equalize import equalize
 from mobilebert_export.calibration.observe import Inputs, batches, few
 from mobilebert_export.calibration.ranges import ranges
 from mobilebert_export.calibration.sensitivity import alone, sensitivity
-from mobilebert_export.calibration.text import Row
-from mobilebert_export.errors import UsageError
+from mobilebert_export.calibration.text import Row, refuse_iterator
 from mobilebert_export.graph.expand import expanded
 from mobilebert_export.graph.graph import Graph
 from mobilebert_export.lowering import Coordinates, lower
@@ -89,8 +88,7 @@ def batches_of(
     checkpoint: "Checkpoint", rows: Iterable[Row], *, length: int, progress: Progress
 ) -> tuple[Callable[[str], Iterator[Inputs]], int]:
     """What gives the text anew for each step, telling how far it is; and how many rows there are."""
-    if iter(rows) is rows:
-        raise UsageError("expected rows that can be read several times over, got an iterator; pass a list")
+    refuse_iterator(rows)
     total = sum(1 for _ in rows)
 
     def inputs(step: str) -> Iterator[Inputs]:

@@ -1,11 +1,11 @@
 """Reads the text that a model is calibrated on."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mobilebert_export.errors import DataError
+from mobilebert_export.errors import DataError, UsageError
 
 
 @dataclass(frozen=True)
@@ -14,6 +14,12 @@ class Row:
 
     text: str
     text_pair: str | None = None
+
+
+def refuse_iterator(rows: Iterable[Row]) -> None:
+    """Calibration reads its rows several times over. Raises UsageError for what can be read once."""
+    if iter(rows) is rows:
+        raise UsageError("expected rows that can be read several times over, got an iterator; pass a list")
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,43 @@
 """How near one set of numbers is to another: functions of the reference's values and the candidate's."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Energies:
+    """Of a signal and of the noise on it: sums of squares, which add up over the pieces of an array.
+
+    Attributes:
+        signal: Σ reference².
+        noise: Σ (reference - candidate)²; infinite where a value on either side is not finite.
+    """
+
+    signal: float = 0.0
+    noise: float = 0.0
+
+    @staticmethod
+    def of(reference: NDArray[np.floating], candidate: NDArray[np.floating]) -> "Energies":
+        """Those of two arrays of one shape. Raises ValueError if the shapes differ."""
+        if reference.shape != candidate.shape:
+            raise ValueError(f"expected two arrays of one shape, got {reference.shape} and {candidate.shape}")
+        if not (np.all(np.isfinite(candidate)) and np.all(np.isfinite(reference))):
+            return Energies(0.0, np.inf)
+        truth = reference.astype(np.float64)
+        return Energies(float(np.sum(truth**2)), float(np.sum((truth - candidate) ** 2)))
+
+    def __add__(self, other: "Energies") -> "Energies":
+        """Those of both pieces together."""
+        return Energies(self.signal + other.signal, self.noise + other.noise)
+
+    @property
+    def sqnr(self) -> float:
+        """The ratio in dB: infinite without noise, minus infinity where only noise is left."""
+        if self.noise == 0:
+            return np.inf
+        return 10 * float(np.log10(self.signal / self.noise)) if self.signal > 0 and self.noise < np.inf else -np.inf
 
 
 def sqnr(reference: NDArray[np.floating], candidate: NDArray[np.floating]) -> float:
@@ -13,24 +49,6 @@ def sqnr(reference: NDArray[np.floating], candidate: NDArray[np.floating]) -> fl
     Raises:
         ValueError: the shapes differ, or there is nothing to compare.
     """
-    if reference.shape != candidate.shape or reference.size == 0:
-        raise ValueError(f"expected two arrays of one shape, not empty, got {reference.shape} and {candidate.shape}")
-    if not (np.all(np.isfinite(candidate)) and np.all(np.isfinite(reference))):
-        return -np.inf
-    truth = reference.astype(np.float64)
-    noise = float(np.sum((truth - candidate) ** 2))
-    signal = float(np.sum(truth**2))
-    if noise == 0:
-        return np.inf
-    return 10 * float(np.log10(signal / noise)) if signal > 0 else -np.inf
-
-
-def agreement(reference: NDArray[np.integer], candidate: NDArray[np.integer]) -> float:
-    """The share of answers that are the same, from 0 to 1.
-
-    Raises:
-        ValueError: the shapes differ, or there is nothing to compare.
-    """
-    if reference.shape != candidate.shape or reference.size == 0:
-        raise ValueError(f"expected two arrays of one shape, not empty, got {reference.shape} and {candidate.shape}")
-    return float(np.mean(reference == candidate))
+    if reference.size == 0:
+        raise ValueError("expected two arrays of one shape, not empty, got nothing to compare")
+    return Energies.of(reference, candidate).sqnr

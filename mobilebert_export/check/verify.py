@@ -1,14 +1,14 @@
 """Compares an emitted file with the reference, before the file is put in place."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mobilebert_export.check.metrics import agreement, sqnr
+from mobilebert_export.check.metrics import Energies
 from mobilebert_export.graph.graph import Graph
 from mobilebert_export.graph.operators import SEQUENCE
 from mobilebert_export.lowering import INPUTS
@@ -41,6 +41,10 @@ _ANSWER_AXIS = {
 }
 
 
+# [CLS] [SEP], and a position that is padding.
+_EMPTY_ROW = 3
+
+
 class Runnable(Protocol):
     """A loaded model that takes int32 inputs (1, sequence)."""
 
@@ -68,32 +72,49 @@ class Verification:
         return min(self.sqnr.values())
 
 
-def verify(model: Runnable, graph: Graph, checkpoint: "Checkpoint", rows: Sequence["Encoding"]) -> Verification:
+def verify(model: Runnable, graph: Graph, checkpoint: "Checkpoint", rows: Iterable["Encoding"]) -> Verification:
     """Runs the file and the reference on the same rows.
 
     Args:
         model: the emitted file, loaded.
         graph: what was emitted, before its length was bound: it knows which outputs run along the sequence.
         checkpoint: the reference, which is run in float64.
-        rows: tokenized rows, padded to the file's length.
+        rows: tokenized rows, padded to the file's length; memory does not grow with them.
     """
     reference = Reference(checkpoint)
-    truth: dict[str, list[NDArray[np.floating]]] = {name: [] for name in graph.outputs}
-    given: dict[str, list[NDArray[np.floating]]] = {name: [] for name in graph.outputs}
+    energies = dict.fromkeys(graph.outputs, Energies())
+    count = same = answers = 0
     for row in rows:
+        count += 1
         length = sum(row.attention_mask)
         # Padding is masked, but for what the trigram shows the last token of it: one position is as good as all.
         expected = reference.run({name: np.array([getattr(row, name)[: length + 1]]) for name in INPUTS})
         got = model.run({name: np.array([getattr(row, name)]) for name in INPUTS})
         for name, tensor in graph.outputs.items():
-            along_sequence = SEQUENCE in graph.tensors[tensor].shape
-            truth[name].append(expected[name][0, :length] if along_sequence else expected[name][0])
-            given[name].append(got[name][0, :length] if along_sequence else got[name][0])
+            kept = slice(length) if SEQUENCE in graph.tensors[tensor].shape else slice(None)
+            truth, given = expected[name][0, kept], got[name][0, kept]
+            energies[name] += Energies.of(truth, given)
+            if (answer := _answer(name, truth)) is not None:
+                same += int(np.sum(answer == _answer(name, given)))
+                answers += answer.size
     return Verification(
-        rows=len(rows),
-        sqnr={name: sqnr(_flat(truth[name]), _flat(given[name])) for name in truth},
-        agreement=_agreement(truth, given),
+        rows=count,
+        sqnr={name: each.sqnr for name, each in energies.items()},
+        agreement=same / answers if answers else None,
     )
+
+
+def gives_answers(checkpoint: "Checkpoint") -> bool:
+    """Whether the model chooses between labels, positions or tokens: others give scores or representations."""
+    row = checkpoint.tokenizer.encode("", max_length=_EMPTY_ROW)
+    outputs = Reference(checkpoint).run({name: np.array([getattr(row, name)]) for name in INPUTS})
+    return any(_answer(name, values[0]) is not None for name, values in outputs.items())
+
+
+def _answer(name: str, values: NDArray[np.floating]) -> NDArray[np.integer] | None:
+    """The best of the choices that one row's output holds; None where it holds none."""
+    axis = _ANSWER_AXIS.get(name)
+    return None if axis is None or values.shape[axis] == 1 else np.atleast_1d(values.argmax(axis))
 
 
 class Reference:
@@ -114,19 +135,3 @@ class Reference:
             result = self._model(**tensors)
         values = {name: getattr(result, name) for name in vars(result)}
         return {name: value.numpy() for name, value in values.items() if isinstance(value, torch.Tensor)}
-
-
-def _flat(values: Sequence[NDArray[np.floating]]) -> NDArray[np.floating]:
-    return np.concatenate([value.ravel() for value in values])
-
-
-def _agreement(
-    truth: Mapping[str, Sequence[NDArray[np.floating]]], given: Mapping[str, Sequence[NDArray[np.floating]]]
-) -> float | None:
-    expected, got = [], []
-    for name, axis in _ANSWER_AXIS.items():
-        for value, candidate in zip(truth.get(name, ()), given.get(name, ()), strict=True):
-            if value.shape[axis] > 1:
-                expected.append(np.atleast_1d(value.argmax(axis)).ravel())
-                got.append(np.atleast_1d(candidate.argmax(axis)).ravel())
-    return agreement(np.concatenate(expected), np.concatenate(got)) if expected else None

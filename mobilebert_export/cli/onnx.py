@@ -16,7 +16,7 @@ from mobilebert_export.cli.options import (
     OverwriteOption,
     default_output,
 )
-from mobilebert_export.cli.result import after, before, show
+from mobilebert_export.cli.result import after, before, show, warnings
 from mobilebert_export.errors import UsageError
 from mobilebert_export.files import refuse_unusable
 
@@ -76,10 +76,12 @@ def onnx(
             overwrite=overwrite,
             progress=status.update,
         )
+    warned = warnings(export.calibration_rows, calibration, checkpoint)
     if json:
-        print(json_module.dumps({"checkpoint": str(directory), "quantize": quantize.value, **export.to_dict()}))  # noqa: T201
+        told = {"checkpoint": str(directory), "quantize": quantize.value, **export.to_dict(), "warnings": warned}
+        print(json_module.dumps(told))  # noqa: T201
     else:
-        _show(export, calibration, checkpoint, directory)
+        _show(export, calibration, warned, directory)
 
 
 def _length(given: str) -> int | None:
@@ -96,13 +98,14 @@ def _length(given: str) -> int | None:
         raise UsageError(f"expected {DYNAMIC} or a number of tokens as --seq-len, got {given}") from error
 
 
-def _show(export: "OnnxExport", calibration: Path | None, checkpoint: Path | None, directory: Path) -> None:
+def _show(export: "OnnxExport", calibration: Path | None, warned: list[str], directory: Path) -> None:
     checked = shlex.join(["mobilebert-export", "check", str(directory), str(export.output)])
     show(
         [
-            *before(export, calibration, checkpoint),
+            *before(export, calibration),
             ("opset", str(export.opset)),
             ("kernels", f"{export.integer_kernels} multiply integers (ONNX Runtime on this CPU)"),
+            *(("warning", each) for each in warned),
             *after(export),
             ("next", checked),
         ]

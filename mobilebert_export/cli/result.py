@@ -18,11 +18,13 @@ Rows = list[tuple[str, str]]
 ENOUGH_ROWS = 100
 
 
-def before(export: "Exported", calibration: Path | None, checkpoint: Path | None) -> Rows:
+def before(export: "Exported", calibration: Path | None) -> Rows:
     """What every format is told of: how the file was made, and its size."""
+    rows = export.calibration_rows
+    text = calibration or "the demo's queries"
     return [
         ("precision", _integers(export)),
-        ("calibration", _calibrated_on(export, calibration, checkpoint)),
+        ("calibration", f"{rows} rows of {text}" if rows else "none needed"),
         ("size", f"{export.size / 1e6:.2f} MB"),
         ("nodes", str(export.nodes)),
     ]
@@ -40,21 +42,19 @@ def after(export: "Exported") -> Rows:
     return [*rows, ("file", str(export.output))]
 
 
+def warnings(rows: int, calibration: Path | None, checkpoint: Path | None) -> list[str]:
+    """What is wrong with the text that a model was fitted to: so many rows, of a file or of the demo."""
+    if rows and calibration is None and checkpoint is not None:
+        return ["fitted to generic queries, not to text of yours; --calibration FILE does better"]
+    if 0 < rows < ENOUGH_ROWS:
+        return [f"fitted to {rows} rows; {ENOUGH_ROWS} or more would show its ranges better"]
+    return []
+
+
 def show(rows: Iterable[tuple[str, str]]) -> None:
     """A line for each, never wrapped, so that a path can be copied."""
     for name, value in rows:
         typer.echo(f"{name:<11}  {printable(value, sys.stdout.encoding)}")
-
-
-def _calibrated_on(export: "Exported", calibration: Path | None, checkpoint: Path | None) -> str:
-    """What the file was fitted to, and what to do if that is not what the model will meet."""
-    if not export.calibration_rows:
-        return "none needed"
-    rows = f"{export.calibration_rows} rows"
-    if calibration is None and checkpoint is not None:
-        return f"{rows} of generic text; --calibration FILE with text of your own does better"
-    few = f"; {ENOUGH_ROWS} or more would show its ranges better" if export.calibration_rows < ENOUGH_ROWS else ""
-    return f"{rows} of {calibration or 'the demo model'}{few}"
 
 
 def _integers(export: "Exported") -> str:

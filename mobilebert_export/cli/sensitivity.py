@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mobilebert_export.cli.options import CalibrationOption, CheckpointArgument
+from mobilebert_export.cli.result import warnings
 from mobilebert_export.cli.terminal import printable
 from mobilebert_export.errors import UsageError
 from mobilebert_export.files import placed_whole, refuse_unusable
@@ -59,9 +60,12 @@ def sensitivity(
 
         with placed_whole(plot, overwrite=overwrite) as file:
             file.write(drawn(report, plot.suffix.removeprefix(".")))
+    warned = warnings(report.rows, calibration, checkpoint)
     if json:
-        print(json_module.dumps(_finite(asdict(report)), allow_nan=False))  # noqa: T201
+        print(json_module.dumps({**_finite(asdict(report)), "warnings": warned}, allow_nan=False))  # noqa: T201
     else:
+        for each in warned:
+            typer.echo(f"warning: {each}")
         _show(report)
 
 

@@ -16,7 +16,7 @@ from mobilebert_export.cli.options import (
     OverwriteOption,
     default_output,
 )
-from mobilebert_export.cli.result import after, before, show
+from mobilebert_export.cli.result import after, before, show, warnings
 from mobilebert_export.files import refuse_unusable
 
 if TYPE_CHECKING:
@@ -40,8 +40,9 @@ def tflite(
     quantize: Annotated[Quantize, typer.Option(help="How numbers are stored and computed.")] = Quantize.NONE,
     calibration: CalibrationOption = None,
     max_drop: Annotated[
-        float, typer.Option(help="With auto: answers that may change, in percent.", min=0, max=100)
-    ] = 0.5,
+        float | None,
+        typer.Option(help="With auto: answers that may change, in percent. Default: 0.5.", show_default=False),
+    ] = None,
     seq_len: Annotated[int, typer.Option(help="Tokens of a row, padding included.")] = 128,
     output: OutputOption = None,
     overwrite: OverwriteOption = False,
@@ -71,15 +72,18 @@ def tflite(
             overwrite=overwrite,
             progress=status.update,
         )
+    warned = warnings(export.calibration_rows, calibration, checkpoint)
     if json:
-        print(json_module.dumps({"checkpoint": str(directory), "quantize": quantize.value, **export.to_dict()}))  # noqa: T201
+        told = {"checkpoint": str(directory), "quantize": quantize.value, **export.to_dict(), "warnings": warned}
+        print(json_module.dumps(told))  # noqa: T201
     else:
-        _show(export, calibration, checkpoint)
+        _show(export, calibration, warned)
 
 
-def _show(export: "Export", calibration: Path | None, checkpoint: Path | None) -> None:
-    rows = before(export, calibration, checkpoint)
+def _show(export: "Export", calibration: Path | None, warned: list[str]) -> None:
+    rows = before(export, calibration)
     if export.reason is not None:
         rows.insert(1, ("chosen", export.reason))
     rows.append(("partitions", f"{export.partitions} (LiteRT on this CPU; 1 is best)"))
+    rows += [("warning", each) for each in warned]
     show([*rows, *after(export), ("next", f"mobilebert-export inspect {shlex.quote(str(export.output))}")])

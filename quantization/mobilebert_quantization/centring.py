@@ -11,6 +11,7 @@ def centre(low: NDArray[np.floating], high: NDArray[np.floating]) -> NDArray[np.
 
     Where an offset is free, writers subtract c in their bias and readers add W c to theirs; the int8 products of K and
     V want it, for they take zero point 0 alone.
+    Source: the zero point of Jacob et al. 2018 (arXiv 1712.05877), equation 1, moved into the biases around it.
     For low = (-1, 2) and high = (3, 2) it is (1, 2).
 
     Raises:

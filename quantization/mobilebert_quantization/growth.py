@@ -2,6 +2,8 @@
 
 The scales of a stream are chosen once, where it begins. Where some channels have outgrown the others since then by
 orders of magnitude, no choice of scales fits both ends, and the stream is better begun anew.
+
+Source: this project. The geometric mean is what keeps one massive token (Sun et al. 2024, arXiv 2402.17762) out of it.
 """
 
 from dataclasses import dataclass

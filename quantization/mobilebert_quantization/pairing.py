@@ -2,6 +2,9 @@
 
 x86 without VNNI has an instruction for that (`vpmaddubsw`), of unsigned inputs with signed weights. A sum that passes
 16 bits is cut off to 32,767 or -32,768, without a word.
+
+Source: the description of the instruction, and ONNX Runtime's documentation of quantization, which halves all weights
+("reduce range") against it; here only the rows that need it are scaled down, by as much as they need.
 """
 
 from dataclasses import replace

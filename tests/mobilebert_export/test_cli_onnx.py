@@ -62,7 +62,7 @@ def test_demo_without_a_checkpoint(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["mobilebert-demo-int8.onnx"]
     shown = {line.split(maxsplit=1)[0]: line.split(maxsplit=1)[1].strip() for line in done.stdout.splitlines()}
     assert {"precision", "size", "nodes", "opset", "kernels", "SQNR", "agreement", "file", "next"} <= set(shown)
-    assert shown["calibration"] == "300 rows of the demo model"
+    assert shown["calibration"] == "300 rows of the demo's queries"
     model = OnnxModel(tmp_path / "mobilebert-demo-int8.onnx")
     assert shown["kernels"].startswith(f"{model.integer_kernels} multiply integers")
     kernels = model.kernels()
@@ -177,6 +177,7 @@ def test_file_that_is_wrong_at_some_length_is_not_put_in_place(
         (["--quantize", "int16"], "int16"),
         (["--output", "nowhere/out.onnx"], "create nowhere first"),
         (["--quantize", "dynamic", "--calibration", "nowhere.txt"], "nowhere.txt: No such file"),
+        (["--calibration", "rows.txt"], "expected no text to fit none to, got some; leave out --calibration"),
         (["--frobnicate"], "--frobnicate"),
     ],
 )

@@ -144,10 +144,32 @@ def test_calibration_says_what_it_used(checkpoint: Path, call: Callable[..., tup
     Path("rows.txt").write_text("some text\nand more\n")
     arguments = ["tflite", checkpoint, "--quantize", "dynamic", "--seq-len", 16, "--overwrite"]
     shown = " ".join(call(*arguments, "--calibration", "rows.txt")[1].split())
-    assert "calibration 2 rows of rows.txt; 100 or more would show" in shown
-    assert "300 rows of generic text; --calibration FILE" in " ".join(call(*arguments)[1].split())
-    assert json.loads(call(*arguments, "--json")[1])["calibration_rows"] == 300
+    assert "calibration 2 rows of rows.txt" in shown
+    assert "warning fitted to 2 rows; 100 or more would show its ranges better" in shown
+    shown = " ".join(call(*arguments)[1].split())
+    assert "calibration 300 rows of the demo's queries" in shown
+    assert "warning fitted to generic queries, not to text of yours; --calibration FILE does better" in shown
+    printed = json.loads(call(*arguments, "--json")[1])
+    assert printed["calibration_rows"] == 300
+    assert [each[:25] for each in printed["warnings"]] == ["fitted to generic queries"]
     assert "nowhere.txt: No such file" in call(*arguments, "--calibration", "nowhere.txt")[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--calibration", "rows.txt"], "expected no text to fit none to, got some; leave out --calibration"),
+        (["--quantize", "int8", "--max-drop", 1], "expected auto with a largest drop, got int8; leave out --max-drop"),
+        (["--quantize", "auto", "--max-drop", 101], "expected a largest drop from 0 to 100 percent, got 101"),
+    ],
+)
+def test_option_that_would_have_no_effect_is_an_error(
+    arguments: list[Any], said: str, checkpoint: Path, call: Callable[..., tuple[int, str, str]]
+) -> None:
+    code, output, error = call("tflite", checkpoint, "--seq-len", 16, *arguments)
+    assert (code, output) == (2, "")
+    assert error.count("\n") == 1
+    assert said in error
 
 
 def no_directory(checkpoint: Path) -> str:

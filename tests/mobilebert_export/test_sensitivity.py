@@ -181,7 +181,8 @@ def test_command_prints_json_and_draws(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     printed = json.loads(result.stdout)
     assert printed["rows"] == 4
-    assert set(printed) == {"nodes", "parts", "whole", "rows"}
+    assert set(printed) == {"nodes", "parts", "whole", "rows", "warnings"}
+    assert printed["warnings"] == ["fitted to 4 rows; 100 or more would show its ranges better"]
     assert set(printed["nodes"][0]) == {"name", "part", "operator", "sqnr", "before", "after"}
     assert len({node["name"] for node in printed["nodes"]}) == len(printed["nodes"]) > 50
     assert {node["part"] for node in printed["nodes"]} == set(printed["parts"])

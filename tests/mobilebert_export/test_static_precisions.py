@@ -377,15 +377,17 @@ def chosen(checkpoint: Checkpoint, rows: list[Row], max_drop: float) -> auto.Cho
 
 
 def test_cheapest_precision_within_the_bound_is_chosen(demo: Checkpoint) -> None:
-    choice = chosen(demo, some(30), 5)
+    choice = chosen(demo, some(100), 5)
     assert choice.candidate.fitted.precision is Precision.INT8
-    assert choice.reason.startswith("at most 5 % of 6 held-out answers may change; int8 changes 0.00 % at ")
+    assert choice.reason.startswith(
+        "at most 5 % of the answers to 20 held-out rows may change; int8 changes 0.00 % at "
+    )
     assert "\n" not in choice.reason
 
 
 def test_precision_that_would_be_refused_is_not_chosen(demo: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(FLOORS, Precision.INT8, 60.0)
-    assert chosen(demo, some(30), 100).candidate.fitted.precision is Precision.DYNAMIC
+    assert chosen(demo, some(100), 100).candidate.fitted.precision is Precision.DYNAMIC
 
 
 @pytest.mark.parametrize("drop", [-1, 101, float("nan")])
@@ -397,7 +399,7 @@ def test_drop_that_is_no_percentage_is_an_error(drop: float, demo: Checkpoint) -
 def test_precision_that_changes_an_answer_is_not_chosen_where_none_may(
     demo: Checkpoint,
 ) -> None:
-    rows = some(30)
+    rows = some(100)
     (first,) = encoded(demo, rows[:1], 24)
     logits = Reference(demo).run(first)["logits"][0]
     best, second = np.argsort(logits)[[-1, -2]]
@@ -413,8 +415,8 @@ def test_precision_that_changes_an_answer_is_not_chosen_where_none_may(
 
 
 def test_too_few_rows_to_choose_on_are_an_error(demo: Checkpoint) -> None:
-    with pytest.raises(UsageError, match="expected at least 10 rows to choose a precision on, got 9"):
-        chosen(demo, some(9), 5)
+    with pytest.raises(UsageError, match="expected 100 rows or more to choose a precision on"):
+        chosen(demo, some(95), 5)
 
 
 def test_model_without_answers_cannot_be_chosen_for(tmp_path: Path) -> None:
