@@ -11,7 +11,7 @@ from mobilebert_export.calibration import CalibrationText, Progress, Row
 from mobilebert_export.candidate import emitted
 from mobilebert_export.check.rows import verification_rows
 from mobilebert_export.errors import UsageError
-from mobilebert_export.exported import VERIFICATION_ROWS, Exported, refuse_calibration, refuse_length, told, verified
+from mobilebert_export.exported import VERIFICATION_ROWS, Exported, refuse_length, told, verified
 from mobilebert_export.files import placed_whole
 from mobilebert_export.fitted import fitted
 from mobilebert_export.precisions import Precision
@@ -72,8 +72,6 @@ def export_tflite(
         raise UsageError(f"expected a precision of {AUTO}, {', '.join(Precision)}, got {precision}")
     if max_drop is not None and precision != AUTO:
         raise UsageError(f"expected {AUTO} with a largest drop, got {precision}; leave out --max-drop")
-    if precision != AUTO:
-        refuse_calibration(Precision(precision), calibration)
     refuse_length(checkpoint, sequence_length)
     output = Path(output)
     rows = CalibrationText(CALIBRATION) if calibration is None else calibration

@@ -1,17 +1,16 @@
 """What the exports to every format have in common: the checks before and after, and what is told of the result."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mobilebert_export.calibration import Row
 from mobilebert_export.check import FLOORS, Verification, verify
 from mobilebert_export.check.verify import Runnable
 from mobilebert_export.errors import EquivalenceError, UsageError
 from mobilebert_export.fitted import Fitted
-from mobilebert_export.precisions import CALIBRATED, Precision
+from mobilebert_export.precisions import Precision
 
 if TYPE_CHECKING:
     from mobilebert_reference import Checkpoint, Encoding
@@ -74,12 +73,6 @@ def refuse_length(checkpoint: "Checkpoint", length: int) -> None:
     if not SHORTEST_SEQUENCE <= length <= longest:
         limits = f"from {SHORTEST_SEQUENCE} to the model's {longest} positions"
         raise UsageError(f"expected a sequence length {limits}, got {length}; use another --seq-len")
-
-
-def refuse_calibration(precision: Precision, calibration: Iterable[Row] | None) -> None:
-    """Says that text would not be used. Raises UsageError for a precision that is not fitted to any."""
-    if calibration is not None and precision not in CALIBRATED:
-        raise UsageError(f"expected no text to fit {precision.value} to, got some; leave out --calibration")
 
 
 def verified(

@@ -8,6 +8,7 @@ from mobilebert_export.calibration import Calibration, Progress, Row, calibrate
 from mobilebert_export.graph import Graph
 from mobilebert_export.lowering import Coordinates, lower
 from mobilebert_export.precisions import CALIBRATED, Precision, apply
+from mobilebert_export.precisions.joined import joined
 
 if TYPE_CHECKING:
     from mobilebert_reference import Checkpoint
@@ -57,4 +58,6 @@ def fitted_by(
     """The checkpoint in a precision, by a calibration that was made before."""
     progress("lowering the model")
     coordinates = calibration.coordinates if calibration else Coordinates()
-    return Fitted(precision, calibration, lower(checkpoint.model, checkpoint.config, coordinates=coordinates))
+    graph = lower(checkpoint.model, checkpoint.config, coordinates=coordinates)
+    # Its kernels round a Linear's input as it comes; the other precisions would only pay for the split.
+    return Fitted(precision, calibration, joined(graph) if precision is Precision.DYNAMIC else graph)

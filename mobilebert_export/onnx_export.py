@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mobilebert_export.calibration import CalibrationText, Progress, Row
 from mobilebert_export.check.rows import verification_rows
 from mobilebert_export.errors import UsageError
-from mobilebert_export.exported import VERIFICATION_ROWS, Exported, refuse_calibration, refuse_length, told, verified
+from mobilebert_export.exported import VERIFICATION_ROWS, Exported, refuse_length, told, verified
 from mobilebert_export.files import placed_whole
 from mobilebert_export.fitted import fitted
 from mobilebert_export.precisions import Precision
@@ -80,7 +80,6 @@ def export_onnx(
         raise UsageError(f"expected a precision of {names} for ONNX, got {precision}")
     opset = CURRENT_OPSET if opset is None else opset
     refuse_opset(opset)
-    refuse_calibration(Precision(precision), calibration)
     usual = min(_USUAL_LENGTH, checkpoint.config.max_position_embeddings)
     length = usual if sequence_length is None else sequence_length
     refuse_length(checkpoint, length)

@@ -177,7 +177,7 @@ def test_file_that_is_wrong_at_some_length_is_not_put_in_place(
         (["--quantize", "int16"], "int16"),
         (["--output", "nowhere/out.onnx"], "create nowhere first"),
         (["--quantize", "dynamic", "--calibration", "nowhere.txt"], "nowhere.txt: No such file"),
-        (["--calibration", "rows.txt"], "expected no text to fit none to, got some; leave out --calibration"),
+        (["--calibration", "rows.txt"], "expected no text to fit none to, got rows.txt; leave out --calibration"),
         (["--frobnicate"], "--frobnicate"),
     ],
 )

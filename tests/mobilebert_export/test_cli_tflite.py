@@ -158,7 +158,7 @@ def test_calibration_says_what_it_used(checkpoint: Path, call: Callable[..., tup
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--calibration", "rows.txt"], "expected no text to fit none to, got some; leave out --calibration"),
+        (["--calibration", "rows.txt"], "expected no text to fit none to, got rows.txt; leave out --calibration"),
         (["--quantize", "int8", "--max-drop", 1], "expected auto with a largest drop, got int8; leave out --max-drop"),
         (["--quantize", "auto", "--max-drop", 101], "expected a largest drop from 0 to 100 percent, got 101"),
     ],
