@@ -21,8 +21,8 @@ Inputs = dict[str, NDArray[np.int32]]
 
 # Rows that run together; more make it no faster.
 _BATCH = 16
-# [CLS] and [SEP] alone say nothing of what text does.
-_SHORTEST_ROW = 3
+# [CLS] and [SEP] alone, or with one token between them, say little of what text does.
+_SHORTEST_ROW = 4
 
 
 class Observer(Protocol):
@@ -39,18 +39,18 @@ def batches(tokenizer: "Tokenizer", rows: Iterable[Row], *, length: int) -> Iter
     """Tokenized rows in small batches, each padded to its longest and by one position more, which the trigram looks at.
 
     Raises:
-        DataError: no row has a token of text.
+        DataError: no row has two tokens of text, though `length` leaves room for them.
     """
     remaining = iter(rows)
     told_anything = False
     while group := list(islice(remaining, _BATCH)):
         encoded = [tokenizer.encode(row.text, row.text_pair, max_length=length, pad=False) for row in group]
         longest = max(len(row) for row in encoded)
-        told_anything |= longest >= _SHORTEST_ROW
+        told_anything |= longest >= min(_SHORTEST_ROW, length)
         pairs = [row.text if row.text_pair is None else (row.text, row.text_pair) for row in group]
         yield tokenizer.encode_batch(pairs, max_length=min(longest + 1, length))
     if not told_anything:
-        raise DataError(f"expected text to calibrate on, got no row with a token of text within {length} tokens")
+        raise DataError("expected text to calibrate on, got no row with two tokens of text; use another --calibration")
 
 
 def observe(

@@ -4,7 +4,6 @@ import copy
 import dataclasses
 import importlib
 import json
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 from mobilebert_quantization import ChannelRange
-from mobilebert_reference import Checkpoint, Tokenizer, load_checkpoint
-from mobilebert_reference.demo import CALIBRATION, CHECKPOINT, EVALUATION
+from mobilebert_reference import Checkpoint, Tokenizer
+from mobilebert_reference.demo import EVALUATION
 
 from mobilebert_export.calibration import Calibration, CalibrationText, Row, calibrate
 from mobilebert_export.calibration.observe import batches, observe
@@ -27,25 +26,17 @@ from mobilebert_export.graph.executor import execute
 from mobilebert_export.lowering import INPUTS, Coordinates, lower
 from mobilebert_export.precisions import Precision
 from mobilebert_export.runtimes.litert import LiteRtModel
+from tests.text import queries
 
 PROJECT = Path(__file__).parents[2]
 # The floors for `dynamic`: on the model as it was trained, and under every stress.
 LEAST_TRAINED, LEAST_STRESSED = 34.0, 32.0
 
 
-@pytest.fixture(scope="module")
-def demo() -> Checkpoint:
-    return load_checkpoint(CHECKPOINT)
-
-
 @pytest.fixture
 def stress_models(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.syspath_prepend(PROJECT / "benchmarks")
     return importlib.import_module("stress_models")
-
-
-def some(rows: int) -> list[Row]:
-    return list(islice(CalibrationText(CALIBRATION), rows))
 
 
 def fitted(checkpoint: Checkpoint, rows: list[Row], *, length: int = 32) -> Calibration:
@@ -104,11 +95,11 @@ def test_activation_that_is_not_finite_is_named_with_its_row(demo: Checkpoint) -
     tensors = {**graph.tensors, name: dataclasses.replace(graph.tensors[name], data=broken)}
     names = {"mobilebert.encoder.layer.0.ffn.0": ChannelRange.empty}
     with pytest.raises(DataError, match=r"NaN or infinity in mobilebert.encoder.layer.0.ffn.0 at calibration row 1"):
-        observe(dataclasses.replace(graph, tensors=tensors), batches(demo.tokenizer, some(3), length=32), names)
+        observe(dataclasses.replace(graph, tensors=tensors), batches(demo.tokenizer, queries(3), length=32), names)
 
 
 def test_equalized_graph_computes_the_same_function(demo: Checkpoint) -> None:
-    chosen = fitted(demo, some(16)).coordinates
+    chosen = fitted(demo, queries(16)).coordinates
     graph = lower(demo.model, demo.config, dtype=np.float64, coordinates=chosen)
     assert set(chosen.bases) == set(graph.streams)
     row = demo.tokenizer.encode_batch(["how do you say hello in japanese"], max_length=32)
@@ -119,12 +110,12 @@ def test_equalized_graph_computes_the_same_function(demo: Checkpoint) -> None:
 
 def test_same_rows_give_the_same_file(demo: Checkpoint, tmp_path: Path) -> None:
     for name in ("a", "b"):
-        export_tflite(demo, tmp_path / name, precision=Precision.DYNAMIC, calibration=some(20), sequence_length=16)
+        export_tflite(demo, tmp_path / name, precision=Precision.DYNAMIC, calibration=queries(20), sequence_length=16)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
 def test_trained_model_meets_its_floor(demo: Checkpoint, tmp_path: Path) -> None:
-    chosen = fitted(demo, some(64))
+    chosen = fitted(demo, queries(64))
     assert chosen.rows == 64
     assert not chosen.rotated  # nothing is massive here, and rotating costs precision
     assert dynamic_sqnr(demo, chosen, tmp_path) >= LEAST_TRAINED
@@ -146,7 +137,7 @@ def test_stress_that_ruins_plain_rounding_is_undone(
     stress = stress_models.stress(demo.model, stress_models.Kind(kind), magnitude=magnitude, seed=0)
     stressed = dataclasses.replace(demo, model=stress.stressed)
     plain = dynamic_sqnr(stressed, None, tmp_path)
-    chosen = fitted(stressed, some(64))
+    chosen = fitted(stressed, queries(64))
     assert plain < LEAST_STRESSED - 10  # else it is no stress
     assert dynamic_sqnr(stressed, chosen, tmp_path) >= LEAST_STRESSED
     assert chosen.rotated == rotated
@@ -164,7 +155,7 @@ def test_channel_that_outgrows_the_others_begins_a_stream_anew(demo: Checkpoint)
     with torch.no_grad():  # what the next layer adds to this channel is stored 1e5 times as large as it is
         model.get_parameter("mobilebert.encoder.layer.0.output.bottleneck.LayerNorm.weight")[3] = 1e-5
     shrunken = dataclasses.replace(demo, model=model)
-    chosen = fitted(shrunken, some(16)).coordinates
+    chosen = fitted(shrunken, queries(16)).coordinates
     assert chosen.rescale.chosen == {"mobilebert.encoder.layer.1"}
     assert_exact(shrunken, chosen)
 
@@ -174,7 +165,7 @@ def test_gains_of_zero_are_exact_and_ask_for_no_more_than_their_own_rescale_poin
 ) -> None:
     stress = stress_models.stress(demo.model, stress_models.Kind("zero-gains"), magnitude=0.0, seed=0)
     stressed = dataclasses.replace(demo, model=stress.stressed)
-    chosen = fitted(stressed, some(16)).coordinates
+    chosen = fitted(stressed, queries(16)).coordinates
     assert not chosen.rescale.chosen
     assert_exact(stressed, chosen)
 
@@ -187,7 +178,7 @@ def test_text_of_unknown_pieces_still_calibrates(demo: Checkpoint) -> None:
 
 def test_every_step_tells_how_many_rows_it_has_seen(demo: Checkpoint) -> None:
     told: list[str] = []
-    calibrate(demo, some(20), Precision.INT8, length=16, progress=told.append)
+    calibrate(demo, queries(20), Precision.INT8, length=16, progress=told.append)
     assert "calibrating, ranges: 16 of 20 rows" in told
     assert "calibrating, ranges: 20 of 20 rows" in told
 
@@ -200,7 +191,7 @@ def test_byte_order_mark_is_no_text(tmp_path: Path) -> None:
 
 def test_iterator_is_refused_for_it_ends_after_one_pass(demo: Checkpoint) -> None:
     with pytest.raises(UsageError, match="expected rows that can be read several times over"):
-        fitted(demo, iter(some(4)), length=8)  # type: ignore[arg-type]
+        fitted(demo, iter(queries(4)), length=8)  # type: ignore[arg-type]
 
 
 def test_pruned_layer_calibrates(demo: Checkpoint) -> None:
@@ -208,4 +199,4 @@ def test_pruned_layer_calibrates(demo: Checkpoint) -> None:
     with torch.no_grad():
         model.get_parameter("mobilebert.encoder.layer.1.intermediate.dense.weight").zero_()
     pruned = dataclasses.replace(demo, model=model)
-    assert_exact(pruned, fitted(pruned, some(16)).coordinates)
+    assert_exact(pruned, fitted(pruned, queries(16)).coordinates)

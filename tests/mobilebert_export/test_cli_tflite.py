@@ -126,7 +126,8 @@ def test_file_below_the_floor_is_not_put_in_place(
         ("rows.jsonl", b'{"text": 1}\n', "line 1 of rows.jsonl"),
         ("rows.jsonl", b"a b c\n", "line 1 of rows.jsonl"),
         ("rows.txt", b"\xff\xfe\x00", "expected UTF-8 text in rows.txt"),
-        ("rows.jsonl", b'{"text": ""}\n' * 3, "no row with a token of text"),
+        ("rows.jsonl", b'{"text": ""}\n' * 3, "no row with two tokens of text"),
+        ("rows.txt", b"a\nb\n", "no row with two tokens of text"),
     ],
 )
 def test_bad_calibration_is_one_line(

@@ -8,17 +8,14 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 import zlib
-from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from mobilebert_reference import Checkpoint, load_checkpoint
-from mobilebert_reference.demo import CALIBRATION, CHECKPOINT
 
-from mobilebert_export.calibration import CalibrationText, Row
+from mobilebert_export.calibration import Row
 from mobilebert_export.calibration.calibrate import batches_of, full_recipe
 from mobilebert_export.calibration.observe import Inputs, outputs
 from mobilebert_export.calibration.report import SensitivityReport, sensitivity_report
@@ -33,35 +30,21 @@ from mobilebert_export.precisions import Precision, Recipe
 from mobilebert_export.precisions.integer import integer
 from mobilebert_export.precisions.rewrite import Rewriter
 from tests.models import VOCABULARY_SIZE, random_model, write_checkpoint
+from tests.text import queries
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 BROKEN = "mobilebert.encoder.layer.1"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def demo() -> Checkpoint:
-    return load_checkpoint(CHECKPOINT)
-
-
-def some(rows: int) -> list[Row]:
-    return list(islice(CalibrationText(CALIBRATION), rows))
-
-
 @pytest.fixture(scope="module")
 def report(demo: Checkpoint) -> SensitivityReport:
-    return sensitivity_report(demo, some(16), length=24)
+    return sensitivity_report(demo, queries(16), length=24)
 
 
 @pytest.fixture(scope="module")
 def fitted(demo: Checkpoint) -> tuple[Graph, Recipe, Inputs]:
-    inputs, _ = batches_of(demo, some(16), length=24, progress=lambda _: None)
+    inputs, _ = batches_of(demo, queries(16), length=24, progress=lambda _: None)
     graph = expanded(lower(demo.model, demo.config, dtype=np.float64))
     return graph, full_recipe(graph, inputs(""), Precision.INT8_FULL), next(iter(inputs("")))
 
@@ -175,7 +158,7 @@ def test_report_is_drawn_as_a_picture_the_same_one_twice(form: str, report: Sens
 
 @pytest.mark.slow
 def test_command_prints_json_and_draws(tmp_path: Path) -> None:
-    (tmp_path / "rows.txt").write_text("\n".join(row.text for row in some(4)) + "\n", encoding="utf-8")
+    (tmp_path / "rows.txt").write_text("\n".join(row.text for row in queries(4)) + "\n", encoding="utf-8")
     arguments = ("--calibration", "rows.txt", "--seq-len", 16, "--json", "--plot", "costs.png")
     result = run(*arguments, cwd=tmp_path)
     assert result.returncode == 0, result.stderr

@@ -1,10 +1,9 @@
 """Precisions that compute in integers: the file in LiteRT against the executor and the reference."""
 
-import copy
 import dataclasses
 import importlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,22 +11,19 @@ from typing import Any
 import mobilebert_quantization as quantization
 import numpy as np
 import pytest
-import torch
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.schema_py_generated import BuiltinOperator, TensorType
 from mobilebert_reference import Checkpoint, load_checkpoint
-from mobilebert_reference.demo import CALIBRATION, CHECKPOINT, EVALUATION
+from mobilebert_reference.demo import EVALUATION
 from numpy.typing import NDArray
 
-from mobilebert_export import auto
-from mobilebert_export.calibration import CalibrationText, Row
+from mobilebert_export.calibration import Row
 from mobilebert_export.calibration.calibrate import batches_of
 from mobilebert_export.calibration.calibrate import full_recipe as recipe_of
 from mobilebert_export.calibration.choose import ENOUGH, release
 from mobilebert_export.calibration.observe import Inputs, outputs
 from mobilebert_export.calibration.sensitivity import alone, sensitivity
 from mobilebert_export.candidate import Candidate, emitted
-from mobilebert_export.check import FLOORS
 from mobilebert_export.check.metrics import sqnr
 from mobilebert_export.check.verify import Reference
 from mobilebert_export.errors import UsageError
@@ -41,6 +37,9 @@ from mobilebert_export.precisions import Precision, Recipe, apply
 from mobilebert_export.precisions.integer import integer
 from mobilebert_export.runtimes.litert import LiteRtModel
 from tests.models import ARCHITECTURES, VARIANTS, VOCABULARY_SIZE, random_model, write_checkpoint
+from tests.text import letters, queries
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 PROJECT = Path(__file__).parents[2]
 STATIC = (Precision.INT8, Precision.INT8_FULL, Precision.INT16)
@@ -55,27 +54,10 @@ STRESSED = {Precision.DYNAMIC: 32.0, Precision.INT8: 23.0, Precision.INT8_FULL: 
 LOST = {Precision.DYNAMIC: 0.2, Precision.INT8: 0.5, Precision.INT8_FULL: 1.0, Precision.INT16: 0.2}
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def demo() -> Checkpoint:
-    return load_checkpoint(CHECKPOINT)
-
-
 @pytest.fixture
 def stress_models(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.syspath_prepend(PROJECT / "benchmarks")
     return importlib.import_module("stress_models")
-
-
-def some(rows: int) -> list[Row]:
-    return list(islice(CalibrationText(CALIBRATION), rows))
 
 
 def made(checkpoint: Checkpoint, precision: Precision, rows: list[Row], length: int = LENGTH) -> Candidate:
@@ -91,13 +73,6 @@ def loaded(content: bytes, directory: Path) -> LiteRtModel:
 def random_checkpoint(architecture: str, directory: Path, **config: Any) -> Checkpoint:
     model = random_model(architecture, "near_one", vocab_size=VOCABULARY_SIZE, **config)
     return load_checkpoint(write_checkpoint(model, directory / "checkpoint"))
-
-
-def random_rows(count: int, seed: int = 0) -> list[Row]:
-    """Texts of single letters, from one to more than a row holds, and pairs of them."""
-    chooser = np.random.default_rng(seed)
-    texts = [" ".join(chooser.choice(list("abcdefghij"), chooser.integers(1, LENGTH))) for _ in range(count)]
-    return [Row(text, texts[index - 1] if index % 4 == 3 else None) for index, text in enumerate(texts)]
 
 
 def encoded(checkpoint: Checkpoint, rows: list[Row], length: int = LENGTH) -> list[Inputs]:
@@ -147,10 +122,10 @@ QUICK_HEADS = {"MobileBertModel", "MobileBertForQuestionAnswering"}
 )
 def test_file_of_every_head_computes_its_graph(architecture: str, precision: Precision, tmp_path: Path) -> None:
     checkpoint = random_checkpoint(architecture, tmp_path)
-    candidate = made(checkpoint, precision, random_rows(16))
+    candidate = made(checkpoint, precision, letters(16, LENGTH))
     if precision is Precision.INT8_FULL:
         assert_integers_only(candidate.content)
-    inputs = encoded(checkpoint, random_rows(8, seed=1))
+    inputs = encoded(checkpoint, letters(8, LENGTH, seed=1))
     assert_file_computes_the_graph(candidate, inputs, loaded(candidate.content, tmp_path))
 
 
@@ -166,7 +141,7 @@ MANY_VARIANTS = [
 @pytest.mark.parametrize("variant", MANY_VARIANTS)
 def test_file_of_every_variant_computes_its_graph(variant: str, precision: Precision, tmp_path: Path) -> None:
     checkpoint = random_checkpoint("MobileBertForSequenceClassification", tmp_path, **VARIANTS[variant])
-    candidate = made(checkpoint, precision, random_rows(16))
+    candidate = made(checkpoint, precision, letters(16, LENGTH))
     if precision is Precision.INT8_FULL:
         assert_integers_only(candidate.content)
     if precision is Precision.INT16:
@@ -175,7 +150,7 @@ def test_file_of_every_variant_computes_its_graph(variant: str, precision: Preci
         if checkpoint.config.normalization_type == "layer_norm":
             expected.add("rsqrt")
         assert computes_in_real_numbers(candidate.content) == expected
-    inputs = encoded(checkpoint, random_rows(8, seed=1))
+    inputs = encoded(checkpoint, letters(8, LENGTH, seed=1))
     assert_file_computes_the_graph(candidate, inputs, loaded(candidate.content, tmp_path))
 
 
@@ -198,7 +173,7 @@ def computes_in_real_numbers(content: bytes) -> set[str]:
     "precision", [pytest.param(each, marks=() if each is Precision.INT8 else pytest.mark.slow) for each in STATIC]
 )
 def test_same_rows_give_the_same_bytes(precision: Precision, demo: Checkpoint) -> None:
-    assert made(demo, precision, some(20)).content == made(demo, precision, some(20)).content
+    assert made(demo, precision, queries(20)).content == made(demo, precision, queries(20)).content
 
 
 # By GetBuiltinOperatorVersion of TensorFlow (tensorflow/compiler/mlir/lite/tools/versioning/op_version.cc); but 12 of
@@ -230,7 +205,7 @@ VERSIONS = {
 
 @pytest.mark.parametrize("precision", VERSIONS)
 def test_operators_have_the_versions_of_their_types(precision: Precision, demo: Checkpoint) -> None:
-    codes = schema.ModelT.InitFromPackedBuf(made(demo, precision, some(20)).content).operatorCodes
+    codes = schema.ModelT.InitFromPackedBuf(made(demo, precision, queries(20)).content).operatorCodes
     stamped = {code.builtinCode: code.version for code in codes}
     assert len(stamped) == len(codes)  # one version of each
     assert {code: version for code, version in stamped.items() if code in VERSIONS[precision]} == VERSIONS[precision]
@@ -238,13 +213,13 @@ def test_operators_have_the_versions_of_their_types(precision: Precision, demo: 
 
 @pytest.mark.parametrize("precision", [Precision.DYNAMIC, Precision.INT8])
 def test_demo_model_is_one_partition(precision: Precision, demo: Checkpoint, tmp_path: Path) -> None:
-    assert loaded(made(demo, precision, some(20)).content, tmp_path).partitions == 1
+    assert loaded(made(demo, precision, queries(20)).content, tmp_path).partitions == 1
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", [Precision.DYNAMIC, Precision.INT8])
 def test_full_size_model_is_one_partition(precision: Precision, trained_directory: Path, tmp_path: Path) -> None:
-    candidate = made(load_checkpoint(trained_directory), precision, some(16), 128)
+    candidate = made(load_checkpoint(trained_directory), precision, queries(16), 128)
     assert loaded(candidate.content, tmp_path).partitions == 1
 
 
@@ -252,7 +227,7 @@ def answers(
     checkpoint: Checkpoint, precision: Precision, directory: Path, texts: int = 100
 ) -> tuple[float, float, float]:
     """SQNR at the logits of the file, and the accuracy of the reference and of the file, in percent."""
-    runtime = loaded(made(checkpoint, precision, some(64), 32).content, directory)
+    runtime = loaded(made(checkpoint, precision, queries(64), 32).content, directory)
     labelled = [json.loads(line) for line in EVALUATION.read_text(encoding="utf-8").splitlines()[:texts]]
     inputs = encoded(checkpoint, [Row(each["text"]) for each in labelled], 32)
     labels = np.array([checkpoint.config.label2id[each["label"]] for each in labelled])
@@ -303,8 +278,8 @@ def test_stressed_demo_model_meets_its_targets(
     "precision", [pytest.param(each, marks=() if each is Precision.INT8_FULL else pytest.mark.slow) for each in STATIC]
 )
 def test_padding_has_no_influence(precision: Precision, demo: Checkpoint, tmp_path: Path) -> None:
-    model = fitted(demo, precision, some(32), length=48, progress=lambda _: None)
-    rows = [row for row in some(40) if len(demo.tokenizer.encode(row.text, max_length=48, pad=False)) < 16]
+    model = fitted(demo, precision, queries(32), length=48, progress=lambda _: None)
+    rows = [row for row in queries(40) if len(demo.tokenizer.encode(row.text, max_length=48, pad=False)) < 16]
     assert len(rows) > 10
     given = []
     for length in (16, 48):
@@ -326,7 +301,7 @@ KINDS = {
     "precision", [pytest.param(each, marks=() if each is Precision.INT8_FULL else pytest.mark.slow) for each in STATIC]
 )
 def test_rows_of_every_kind_keep_their_answer(precision: Precision, demo: Checkpoint, tmp_path: Path) -> None:
-    calibration = [*some(32), Row("how do i get there", "and how far is it"), Row("hello")]
+    calibration = [*queries(32), Row("how do i get there", "and how far is it"), Row("hello")]
     candidate = made(demo, precision, calibration, 16)
     runtime, truth = loaded(candidate.content, tmp_path), Reference(demo)
     for kind, row in KINDS.items():
@@ -347,7 +322,7 @@ def measured_by(checkpoint: Checkpoint, rows: list[Row]) -> tuple[Graph, Recipe,
 
 
 def test_nodes_that_cost_most_go_back_to_real_numbers(demo: Checkpoint) -> None:
-    graph, recipe, batches = measured_by(demo, some(16))
+    graph, recipe, batches = measured_by(demo, queries(16))
     coarse = "mobilebert.encoder.layer.1"
     parameters = recipe.parameters[coarse]
     wide = dataclasses.replace(parameters, scale=parameters.scale * np.float32(50))
@@ -363,66 +338,13 @@ def test_nodes_that_cost_most_go_back_to_real_numbers(demo: Checkpoint) -> None:
 
 
 def test_no_node_is_released_where_the_error_is_small_enough(demo: Checkpoint) -> None:
-    graph, recipe, batches = measured_by(demo, some(16))
+    graph, recipe, batches = measured_by(demo, queries(16))
     assert sqnr(outputs(graph, batches), outputs(integer(graph, recipe), batches)) >= ENOUGH
 
     def asked() -> dict[str, float]:
         raise AssertionError("nothing has to be released")
 
     assert release(graph, recipe, batches, asked) is recipe
-
-
-def chosen(checkpoint: Checkpoint, rows: list[Row], max_drop: float) -> auto.Choice:
-    return auto.choose(checkpoint, rows, length=24, max_drop=max_drop, progress=lambda _: None)
-
-
-def test_cheapest_precision_within_the_bound_is_chosen(demo: Checkpoint) -> None:
-    choice = chosen(demo, some(100), 5)
-    assert choice.candidate.fitted.precision is Precision.INT8
-    assert choice.reason.startswith(
-        "at most 5 % of the answers to 20 held-out rows may change; int8 changes 0.00 % at "
-    )
-    assert "\n" not in choice.reason
-
-
-def test_precision_that_would_be_refused_is_not_chosen(demo: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(FLOORS, Precision.INT8, 60.0)
-    assert chosen(demo, some(100), 100).candidate.fitted.precision is Precision.DYNAMIC
-
-
-@pytest.mark.parametrize("drop", [-1, 101, float("nan")])
-def test_drop_that_is_no_percentage_is_an_error(drop: float, demo: Checkpoint) -> None:
-    with pytest.raises(UsageError, match="expected a largest drop from 0 to 100 percent"):
-        chosen(demo, some(30), drop)
-
-
-def test_precision_that_changes_an_answer_is_not_chosen_where_none_may(
-    demo: Checkpoint,
-) -> None:
-    rows = some(100)
-    (first,) = encoded(demo, rows[:1], 24)
-    logits = Reference(demo).run(first)["logits"][0]
-    best, second = np.argsort(logits)[[-1, -2]]
-    model = copy.deepcopy(demo.model)
-    with torch.no_grad():  # the first held-out row is all but undecided now, and a rounded model decides otherwise
-        model.get_parameter("classifier.bias")[second] += float(logits[best] - logits[second]) - 1e-4
-    undecided = dataclasses.replace(demo, model=model)
-    none, some_drop = chosen(undecided, rows, 0), chosen(undecided, rows, 100)
-    assert some_drop.candidate.fitted.precision is Precision.INT8
-    assert none.candidate.fitted.precision is not Precision.INT8
-    assert "int8 changes" in none.reason
-    assert f"{none.candidate.fitted.precision.value} changes 0.00 %" in none.reason
-
-
-def test_too_few_rows_to_choose_on_are_an_error(demo: Checkpoint) -> None:
-    with pytest.raises(UsageError, match="expected 100 rows or more to choose a precision on"):
-        chosen(demo, some(95), 5)
-
-
-def test_model_without_answers_cannot_be_chosen_for(tmp_path: Path) -> None:
-    checkpoint = random_checkpoint("MobileBertModel", tmp_path)
-    with pytest.raises(UsageError, match="choose a precision by its name"):
-        auto.choose(checkpoint, random_rows(10), length=LENGTH, max_drop=5, progress=lambda _: None)
 
 
 def test_precision_of_integers_without_a_recipe_is_an_error(demo: Checkpoint) -> None:
@@ -433,7 +355,7 @@ def test_precision_of_integers_without_a_recipe_is_an_error(demo: Checkpoint) ->
 
 
 def test_weights_and_biases_are_stored_to_half_a_step(demo: Checkpoint) -> None:
-    candidate = made(demo, Precision.INT8, some(16))
+    candidate = made(demo, Precision.INT8, queries(16))
     linears = [node for node in candidate.quantized.nodes if isinstance(node.operator, op.Linear)]
     stored = 0
     for node in linears:
