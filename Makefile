@@ -1,6 +1,7 @@
 # Each target sets up .venv when it is missing or older than what it is made from. PYTHON chooses the interpreter.
 PYTHON ?= python3
 BIN := .venv/bin
+FULL := ../shared/checkpoints/intent-24l
 
 .PHONY: demo test lint quality clean
 .DEFAULT_GOAL := demo
@@ -18,7 +19,8 @@ lint: .venv/test
 
 quality: .venv/test
 	$(BIN)/python benchmarks/quality.py --output benchmarks/results/quality-demo.txt
-	$(BIN)/python benchmarks/quality.py ../shared/checkpoints/intent-24l --output benchmarks/results/quality-full.txt
+	$(BIN)/python benchmarks/quality.py $(FULL) --precision dynamic --precision int8 --precision int8-full --output benchmarks/results/quality-full.txt
+	$(BIN)/python benchmarks/quality.py $(FULL) --precision int16 --rows 225 --output benchmarks/results/quality-full-int16.txt
 
 clean:
 	rm -rf .venv
