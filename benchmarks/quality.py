@@ -23,12 +23,13 @@ from rich.console import Console
 from rich.table import Table
 from stress_models import LARGEST_DIFFERENCE, Kind, stress, unchanged
 
-from mobilebert_export.calibration import CalibrationText, Row, calibrate
+from mobilebert_export.calibration import CalibrationText, Row
 from mobilebert_export.calibration.calibrate import full_recipe
 from mobilebert_export.calibration.observe import Inputs, batches
 from mobilebert_export.check.metrics import sqnr
 from mobilebert_export.check.verify import Reference
 from mobilebert_export.emitters.tflite import emit
+from mobilebert_export.fitted import fitted
 from mobilebert_export.graph import Graph
 from mobilebert_export.graph.expand import expanded
 from mobilebert_export.lowering import lower
@@ -87,7 +88,7 @@ class Result:
 
 def main(
     checkpoint: Annotated[Path | None, typer.Argument(help="A CLINC150 classifier. Default: the demo model.")] = None,
-    rows: Annotated[int, typer.Option(help="Texts of the test split, evenly over it; all of them by default.")] = 4500,
+    rows: Annotated[int, typer.Option(min=1, help="Texts of the test split, evenly over it. Default: all.")] = 4500,
     precision: Annotated[
         list[Precision] | None, typer.Option(help="Precisions to measure. Default: all quantized.")
     ] = None,
@@ -167,8 +168,8 @@ def _by_length(checkpoint: Checkpoint, texts: Sequence[str]) -> dict[int, tuple[
 
 
 def _fitted(checkpoint: Checkpoint, text: Sequence[Row], precision: Precision) -> tuple[Graph, Recipe | None]:
-    calibration = calibrate(checkpoint, text, precision, length=max(LENGTHS))
-    return lower(checkpoint.model, checkpoint.config, coordinates=calibration.coordinates), calibration.recipe
+    made = fitted(checkpoint, precision, text, length=max(LENGTHS), progress=lambda _: None)
+    return made.graph, made.calibration.recipe if made.calibration else None
 
 
 def _plain(checkpoint: Checkpoint, text: Sequence[Row], precision: Precision) -> tuple[Graph, Recipe | None]:

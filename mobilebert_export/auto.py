@@ -11,7 +11,7 @@ from mobilebert_export.calibration.text import refuse_iterator
 from mobilebert_export.candidate import Candidate, emitted
 from mobilebert_export.check import FLOORS, verify
 from mobilebert_export.check.verify import gives_answers
-from mobilebert_export.errors import UsageError
+from mobilebert_export.errors import EquivalenceError, UsageError
 from mobilebert_export.fitted import fitted_by
 from mobilebert_export.precisions import Precision
 from mobilebert_export.precisions.cost import cost
@@ -25,8 +25,8 @@ _CANDIDATES = (Precision.INT8, Precision.DYNAMIC, Precision.FLOAT16, Precision.N
 # One row in so many measures the loss, and calibrates nothing.
 _HELD_OUT = 5
 _MAX_DROP = 0.5
-# Fewer say little of a loss of a percent.
-_FEWEST_HELD_OUT = 20
+# A fifth of fewer says little of a loss of a percent.
+_FEWEST_ROWS = 125
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ def choose(
 
     Raises:
         UsageError: there are too few rows, or the model gives no answer that could be compared.
+        EquivalenceError: no precision stays within the bound and its floor.
         DataError: the rows cannot be used.
     """
     max_drop = _MAX_DROP if max_drop is None else max_drop
@@ -74,14 +75,14 @@ def choose(
     if not gives_answers(checkpoint):
         raise UsageError("expected a head that gives answers, got one without; choose a precision by its name")
     calibrating, measuring = _Part(rows, measuring=False), _Part(rows, measuring=True)
+    count = sum(1 for _ in rows)
+    if count < _FEWEST_ROWS:
+        raise UsageError(f"expected {_FEWEST_ROWS} rows or more to choose a precision on, got {count}")
     held_out = sum(1 for _ in measuring)
-    if held_out < _FEWEST_HELD_OUT:
-        fewest = _FEWEST_HELD_OUT * _HELD_OUT
-        raise UsageError(f"expected {fewest} rows or more to choose a precision on; give more with --calibration")
     static = calibrate(checkpoint, calibrating, Precision.INT8, length=length, progress=progress)
-    # The coordinates of `int8` are those of `dynamic`, and real numbers need none.
-    calibrations = {Precision.INT8: static, Precision.DYNAMIC: replace(static, recipe=None, released=0)}
-    models = [fitted_by(checkpoint, each, calibrations.get(each), progress=progress) for each in _CANDIDATES]
+    coordinates = replace(static, recipe=None, released=0)  # are the same for all
+    calibrations = {each: static if each is Precision.INT8 else coordinates for each in _CANDIDATES}
+    models = [fitted_by(checkpoint, each, calibrations[each], progress=progress) for each in _CANDIDATES]
     candidates = [emitted(model, length=length, progress=progress) for model in models]
     candidates.sort(key=lambda each: (cost(each.quantized), len(each.content)))
     dearest = cost(candidates[-1].quantized)
@@ -91,8 +92,13 @@ def choose(
         progress(f"measuring {precision.value}")
         lost, decibels = _measured(candidate, checkpoint, measuring, length)
         told.append(f"{precision.value} changes {lost:.2f} % at {decibels:.0f} dB")
-        if (lost <= max_drop and decibels >= FLOORS[precision]) or candidate is candidates[-1]:
+        if lost <= max_drop and decibels >= FLOORS[precision]:
             break
+    else:
+        raise EquivalenceError(
+            f"expected a precision that changes at most {max_drop:g} % of held-out answers, got none: "
+            f"{', '.join(told)}; allow more with --max-drop"
+        )
     bound = f"at most {max_drop:g} % of the answers to {held_out} held-out rows may change"
     share = cost(candidate.quantized) / dearest
     return Choice(candidate, f"{bound}; {', '.join(told)}; node cost {share:.2f} of the dearest")

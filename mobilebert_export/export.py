@@ -14,7 +14,7 @@ from mobilebert_export.errors import UsageError
 from mobilebert_export.exported import VERIFICATION_ROWS, Exported, refuse_length, told, verified
 from mobilebert_export.files import placed_whole
 from mobilebert_export.fitted import fitted
-from mobilebert_export.precisions import Precision
+from mobilebert_export.precisions import CALIBRATED, Precision
 from mobilebert_export.runtimes.litert import LiteRtModel
 
 if TYPE_CHECKING:
@@ -56,7 +56,8 @@ def export_tflite(
             run that changes few enough answers.
         max_drop: how many answers `auto` may change, in percent of those that it measures; None for 0.5.
         calibration: rows of text like those that the model will meet, which are read several times over. A precision
-            that rounds activations is fitted to them; without any, to the queries that the demo was trained on.
+            that rounds activations is fitted to them; without any, to the queries that the demo was trained on. One of
+            real numbers is fitted only if they are given, which a model with a massive token may need.
         sequence_length: tokens of a row, padding included, from 2 to the model's positions.
         overwrite: replace a file that is there.
         progress: is told each step as it begins.
@@ -71,16 +72,17 @@ def export_tflite(
     if precision not in [AUTO, *Precision]:
         raise UsageError(f"expected a precision of {AUTO}, {', '.join(Precision)}, got {precision}")
     if max_drop is not None and precision != AUTO:
-        raise UsageError(f"expected {AUTO} with a largest drop, got {precision}; leave out --max-drop")
+        raise UsageError(f"expected {AUTO} with a largest drop, got {Precision(precision).value}; leave out --max-drop")
     refuse_length(checkpoint, sequence_length)
     output = Path(output)
-    rows = CalibrationText(CALIBRATION) if calibration is None else calibration
+    if calibration is None and precision in {AUTO, *CALIBRATED}:
+        calibration = CalibrationText(CALIBRATION)
     with placed_whole(output, overwrite=overwrite) as file:
         if precision == AUTO:
-            choice = choose(checkpoint, rows, length=sequence_length, max_drop=max_drop, progress=progress)
+            choice = choose(checkpoint, calibration or (), length=sequence_length, max_drop=max_drop, progress=progress)
             candidate, reason = choice.candidate, choice.reason
         else:
-            model = fitted(checkpoint, Precision(precision), rows, length=sequence_length, progress=progress)
+            model = fitted(checkpoint, Precision(precision), calibration, length=sequence_length, progress=progress)
             candidate, reason = emitted(model, length=sequence_length, progress=progress), None
         file.write(candidate.content)
         progress("comparing with the reference")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mobilebert_export.calibration import Calibration, Progress, Row, calibrate
 from mobilebert_export.graph import Graph
 from mobilebert_export.lowering import Coordinates, lower
-from mobilebert_export.precisions import CALIBRATED, Precision, apply
+from mobilebert_export.precisions import Precision, apply
 from mobilebert_export.precisions.joined import joined
 
 if TYPE_CHECKING:
@@ -37,18 +37,22 @@ class Fitted:
 def fitted(
     checkpoint: "Checkpoint",
     precision: Precision,
-    rows: Iterable[Row],
+    rows: Iterable[Row] | None,
     *,
     length: int,
     progress: Progress,
 ) -> Fitted:
-    """The checkpoint in a precision, which is fitted to rows of at most `length` tokens if it rounds activations.
+    """The checkpoint in a precision, fitted to rows of at most `length` tokens.
+
+    A precision that rounds activations needs them. One of real numbers needs none (None), but for a model with a
+    massive token, which float32 itself holds badly in the checkpoint's own coordinates.
 
     Raises:
         DataError: the rows cannot be used, or an activation is not finite.
     """
-    rounds = precision in CALIBRATED
-    calibration = calibrate(checkpoint, rows, precision, length=length, progress=progress) if rounds else None
+    calibration = None
+    if rows is not None:
+        calibration = calibrate(checkpoint, rows, precision, length=length, progress=progress)
     return fitted_by(checkpoint, precision, calibration, progress=progress)
 
 

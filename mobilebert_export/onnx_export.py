@@ -13,7 +13,7 @@ from mobilebert_export.errors import UsageError
 from mobilebert_export.exported import VERIFICATION_ROWS, Exported, refuse_length, told, verified
 from mobilebert_export.files import placed_whole
 from mobilebert_export.fitted import fitted
-from mobilebert_export.precisions import Precision
+from mobilebert_export.precisions import CALIBRATED, Precision
 from mobilebert_export.precisions.pairing import paired
 
 if TYPE_CHECKING:
@@ -84,9 +84,10 @@ def export_onnx(
     length = usual if sequence_length is None else sequence_length
     refuse_length(checkpoint, length)
     output = Path(output)
-    rows = CalibrationText(CALIBRATION) if calibration is None else calibration
+    if calibration is None and precision in CALIBRATED:
+        calibration = CalibrationText(CALIBRATION)
     with placed_whole(output, overwrite=overwrite) as file:
-        fit = fitted(checkpoint, Precision(precision), rows, length=length, progress=progress)
+        fit = fitted(checkpoint, Precision(precision), calibration, length=length, progress=progress)
         progress(f"writing {fit.precision.value}")
         quantized = paired(fit.quantized(sequence_length), fit.graph)
         content = emit(quantized, opset=opset, description="mobilebert-export")

@@ -1,6 +1,7 @@
 """Fits a model to text: the coordinates of its streams, and the recipe of a precision that computes in integers."""
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -10,14 +11,15 @@ import numpy as np
 
 from mobilebert_export.calibration.choose import release
 from mobilebert_export.calibration.equalize import equalize
-from mobilebert_export.calibration.observe import Inputs, batches, few
+from mobilebert_export.calibration.observe import Inputs, NotFiniteError, batches, few
 from mobilebert_export.calibration.ranges import ranges
 from mobilebert_export.calibration.sensitivity import alone, sensitivity
 from mobilebert_export.calibration.text import Row, refuse_iterator
+from mobilebert_export.errors import DataError
 from mobilebert_export.graph.expand import expanded
 from mobilebert_export.graph.graph import Graph
 from mobilebert_export.lowering import Coordinates, lower
-from mobilebert_export.precisions import Precision
+from mobilebert_export.precisions import STATIC, Precision
 from mobilebert_export.precisions.choices import delegated, everything
 from mobilebert_export.precisions.integer import Recipe
 from mobilebert_export.precisions.parameters import ActivationBits, parameters
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 # The error of a recipe is measured on the first rows of this many batches.
 _MEASURED_BATCHES = 2
+# Characters of a text that an error shows.
+_LONGEST_SHOWN = 60
 
 Progress = Callable[[str], None]
 
@@ -58,12 +62,12 @@ def calibrate(
     length: int,
     progress: Progress = lambda _: None,
 ) -> Calibration:
-    """Measures a model on text and fits it to a precision that rounds activations.
+    """Measures a model on text and fits it to a precision.
 
     Args:
         checkpoint: the reference.
         rows: read several times over; memory does not grow with them.
-        precision: `dynamic` or one of the static ones.
+        precision: one that is not static has coordinates alone.
         length: the longest row, in tokens.
         progress: is told each step as it begins, and the rows that it has seen.
 
@@ -71,11 +75,13 @@ def calibrate(
         DataError: the rows cannot be used, or an activation is not finite.
     """
     inputs, total = batches_of(checkpoint, rows, length=length, progress=progress)
-    equalization = equalize(checkpoint, inputs)
+    with naming_rows(rows):
+        equalization = equalize(checkpoint, inputs)
     coordinates, recipe, released = equalization.coordinates, None, 0
-    if precision is not Precision.DYNAMIC:
+    if precision in STATIC:
         graph = expanded(lower(checkpoint.model, checkpoint.config, dtype=np.float64, coordinates=coordinates))
-        recipe = full_recipe(graph, inputs("ranges"), precision)
+        with naming_rows(rows):
+            recipe = full_recipe(graph, inputs("ranges"), precision)
         if precision is Precision.INT8:
             allowed = len(recipe.integer)
             measured = [few(batch) for batch in islice(inputs("errors"), _MEASURED_BATCHES)]
@@ -100,6 +106,20 @@ def batches_of(
             progress(f"calibrating, {step}: {done} of {total} rows")
 
     return inputs, total
+
+
+@contextmanager
+def naming_rows(rows: Iterable[Row]) -> Iterator[None]:
+    """Has an error about a row show its text: a number would count neither blank lines nor rows that were held out."""
+    try:
+        yield
+    except NotFiniteError as error:
+        text = next(islice(rows, error.row, None)).text
+        shown = text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
+        raise DataError(
+            f'expected finite activations, got NaN or infinity in {error.tensor} on "{shown}"; '
+            "leave that row out, or mend the checkpoint"
+        ) from error
 
 
 def full_recipe(graph: Graph, inputs: Iterable[Inputs], precision: Precision) -> Recipe:

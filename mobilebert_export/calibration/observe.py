@@ -25,6 +25,19 @@ _BATCH = 16
 _SHORTEST_ROW = 4
 
 
+class NotFiniteError(DataError):
+    """An activation is NaN or infinite.
+
+    Attributes:
+        tensor: its name.
+        row: of the text, from 0.
+    """
+
+    def __init__(self, tensor: str, row: int) -> None:
+        super().__init__(f"expected finite activations, got NaN or infinity in {tensor} at calibration row {row + 1}")
+        self.tensor, self.row = tensor, row
+
+
 class Observer(Protocol):
     """What is kept of a tensor."""
 
@@ -69,7 +82,7 @@ def observe(
         dtype: what the graph computes in.
 
     Raises:
-        DataError: an activation is NaN or infinite.
+        NotFiniteError: an activation is NaN or infinite.
     """
     kept: dict[str, Kept] = {}
     first_row = 0
@@ -80,10 +93,7 @@ def observe(
             if name not in tensors:
                 return
             if not np.isfinite(values).all():
-                bad = row + int(np.argwhere(~np.isfinite(values))[0][0])
-                raise DataError(
-                    f"expected finite activations, got NaN or infinity in {name} at calibration row {bad + 1}"
-                )
+                raise NotFiniteError(name, row + int(np.argwhere(~np.isfinite(values))[0][0]))
             tokens = _tokens(values, graph.tensors[name].shape, mask)
             before = kept.get(name) or tensors[name](tokens.shape[-1])
             kept[name] = before.update(tokens)  # type: ignore[assignment] # an observer's update gives its own kind

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mobilebert_export.calibration.calibrate import batches_of
+from mobilebert_export.calibration.calibrate import batches_of, naming_rows
 from mobilebert_export.calibration.equalize import equalize
 from mobilebert_export.calibration.ranges import ranges
 from mobilebert_export.calibration.sensitivity import alone, sensitivity
@@ -26,14 +26,15 @@ _LAYER = re.compile(r"(?:mobilebert\.)?encoder\.layer\.(\d+)(?=\.|$)")
 
 @dataclass(frozen=True)
 class NodeSensitivity:
-    """What one node costs in int8.
+    """What one node costs in int8: its weight and the tensor that it gives, on operands in int8 as well.
 
     Attributes:
         name: of the tensor that it gives.
         part: `embeddings`, `layer 0` and so on, or `head`.
         operator: the kind of node.
         sqnr: at the outputs, in dB, when it alone computes in int8.
-        before: its range on text in the reference's coordinates; None where there is no such tensor, or none is needed.
+        before: its range on text with every stream in the coordinates that it starts with; None where there is no such
+            tensor, or none is needed.
         after: the same in the coordinates that equalization chose.
     """
 
@@ -79,7 +80,8 @@ def sensitivity_report(
     longest = checkpoint.config.max_position_embeddings
     inputs, total = batches_of(checkpoint, rows, length=min(length, longest), progress=progress)
     plain = expanded(lower(checkpoint.model, checkpoint.config, dtype=np.float64))
-    before = ranges(plain, inputs("ranges before"))
+    with naming_rows(rows):
+        before = ranges(plain, inputs("ranges before"))
     coordinates = equalize(checkpoint, inputs).coordinates
     graph = expanded(lower(checkpoint.model, checkpoint.config, dtype=np.float64, coordinates=coordinates))
     after = ranges(graph, inputs("ranges after"))

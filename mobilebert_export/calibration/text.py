@@ -39,11 +39,9 @@ class CalibrationText:
             DataError: the file cannot be read, is not UTF-8, has no row, or has a row without a text.
         """
         rows = 0
-        if self.path.exists() and not self.path.is_file():
-            raise DataError(
-                f"expected a file of text that can be read twice, got {self.path}, which is no regular file"
-            )
         try:
+            if self.path.exists() and not self.path.is_file():
+                raise DataError(f"expected a file of text that can be read twice, got {self.path}, which is none")
             with self.path.open(encoding="utf-8-sig") as file:
                 for number, line in enumerate(file, start=1):
                     if line.strip():
@@ -57,9 +55,11 @@ class CalibrationText:
             raise DataError(f"expected rows of text in {self.path}, got none")
 
     def _row(self, line: str, number: int) -> Row:
-        if self.path.suffix != ".jsonl":
-            return Row(line.strip())
         where = f"line {number} of {self.path}"
+        if self.path.suffix.lower() != ".jsonl":
+            if line.lstrip().startswith("{") and _is_json(line):
+                raise DataError(f"expected plain text in {where}, got JSON; name a file of rows *.jsonl")
+            return Row(line.strip())
         try:
             fields = json.loads(line)
         except (ValueError, RecursionError) as error:
@@ -70,3 +70,11 @@ class CalibrationText:
                 f'expected {{"text": …}} in {where}, got a row without a text, or with one that is no string'
             )
         return Row(text, pair)
+
+
+def _is_json(line: str) -> bool:
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True

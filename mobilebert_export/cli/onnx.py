@@ -15,7 +15,6 @@ from mobilebert_export.cli.options import (
     OutputOption,
     OverwriteOption,
     default_output,
-    refuse_unused,
 )
 from mobilebert_export.cli.result import after, before, show, warnings
 from mobilebert_export.errors import UsageError
@@ -56,7 +55,6 @@ def onnx(
     """Export a checkpoint as an .onnx file that was compared with the PyTorch reference."""
     length = _length(seq_len)
     output = output or default_output(checkpoint, quantize.value, ".onnx")
-    refuse_unused(calibration, quantize.value)
     refuse_unusable(output, overwrite=overwrite)  # before minutes of work
     from rich.console import Console
 

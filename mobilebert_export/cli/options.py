@@ -6,8 +6,6 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from mobilebert_export.errors import UsageError
-
 CheckpointArgument: TypeAlias = Annotated[
     Path | None,
     typer.Argument(help="Directory of the fine-tuned model. Without one: the demo model.", show_default=False),
@@ -15,7 +13,8 @@ CheckpointArgument: TypeAlias = Annotated[
 CalibrationOption: TypeAlias = Annotated[
     Path | None,
     typer.Option(
-        help="Text like what the model will meet: .jsonl rows with a text, or lines. Default: the demo's queries.",
+        help="Text like what the model will meet: .jsonl rows with a text, or lines. "
+        "Default: the demo's queries, and none where numbers stay real.",
         show_default=False,
     ),
 ]
@@ -24,14 +23,6 @@ OutputOption: TypeAlias = Annotated[
 ]
 OverwriteOption: TypeAlias = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
 JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
-
-
-def refuse_unused(calibration: Path | None, precision: str) -> None:
-    """Says that text would not be used. Raises UsageError for a precision that is fitted to none."""
-    from mobilebert_export.precisions import CALIBRATED, Precision
-
-    if calibration is not None and precision in set(Precision) - CALIBRATED:
-        raise UsageError(f"expected no text to fit {precision} to, got {calibration}; leave out --calibration")
 
 
 def default_output(checkpoint: Path | None, precision: str, suffix: str) -> Path:

@@ -48,9 +48,12 @@ def sensitivity(
 
         from mobilebert_export.calibration import CalibrationText
         from mobilebert_export.calibration.report import sensitivity_report
+        from mobilebert_export.exported import refuse_length
 
+        model = load_checkpoint(checkpoint or CHECKPOINT)
+        refuse_length(model, seq_len)
         report = sensitivity_report(
-            load_checkpoint(checkpoint or CHECKPOINT),
+            model,
             CalibrationText(calibration or CALIBRATION),
             length=seq_len,
             progress=status.update,

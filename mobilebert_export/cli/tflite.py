@@ -15,7 +15,6 @@ from mobilebert_export.cli.options import (
     OutputOption,
     OverwriteOption,
     default_output,
-    refuse_unused,
 )
 from mobilebert_export.cli.result import after, before, show, warnings
 from mobilebert_export.files import refuse_unusable
@@ -51,7 +50,6 @@ def tflite(
 ) -> None:
     """Export a checkpoint as a .tflite file that was compared with the PyTorch reference."""
     output = output or default_output(checkpoint, quantize.value, ".tflite")
-    refuse_unused(calibration, quantize.value)
     refuse_unusable(output, overwrite=overwrite)  # before minutes of work
     from rich.console import Console
 

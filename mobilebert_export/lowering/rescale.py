@@ -13,8 +13,7 @@ class RescaleRule:
 
     Attributes:
         largest_drift: a product of gains since the stream's start beyond this, up or down, would bring the stored
-            values,
-            and the weights that write them, out of float16's and int8's reach. A gain of 0 has no inverse at all.
+            values, and the weights that write them, out of float16's and int8's reach. A gain of 0 has no inverse.
         chosen: norms that are rescale points whatever their gains, by the names of their outputs.
     """
 

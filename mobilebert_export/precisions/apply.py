@@ -21,8 +21,10 @@ class Precision(str, Enum):
     INT16 = "int16"
 
 
+# Activations are integers, of ranges that are known beforehand.
+STATIC = frozenset({Precision.INT8, Precision.INT8_FULL, Precision.INT16})
 # The precisions that round activations, and so depend on what these are.
-CALIBRATED = frozenset({Precision.DYNAMIC, Precision.INT8, Precision.INT8_FULL, Precision.INT16})
+CALIBRATED = STATIC | {Precision.DYNAMIC}
 
 _OF_WEIGHTS: dict[Precision, Callable[[Graph], Graph]] = {
     Precision.NONE: lambda graph: graph,

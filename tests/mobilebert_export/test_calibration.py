@@ -16,13 +16,16 @@ from mobilebert_reference.demo import EVALUATION
 
 from mobilebert_export.calibration import Calibration, CalibrationText, Row, calibrate
 from mobilebert_export.calibration.observe import batches, observe
+from mobilebert_export.calibration.ranges import ranges
 from mobilebert_export.candidate import emitted
+from mobilebert_export.check import FLOORS
 from mobilebert_export.check.metrics import sqnr
 from mobilebert_export.check.verify import Reference
-from mobilebert_export.errors import DataError, UsageError
+from mobilebert_export.errors import DataError, EquivalenceError, UsageError
 from mobilebert_export.export import export_tflite
 from mobilebert_export.fitted import fitted_by
 from mobilebert_export.graph.executor import execute
+from mobilebert_export.graph.expand import expanded
 from mobilebert_export.lowering import INPUTS, Coordinates, lower
 from mobilebert_export.precisions import Precision
 from mobilebert_export.runtimes.litert import LiteRtModel
@@ -96,6 +99,29 @@ def test_activation_that_is_not_finite_is_named_with_its_row(demo: Checkpoint) -
     names = {"mobilebert.encoder.layer.0.ffn.0": ChannelRange.empty}
     with pytest.raises(DataError, match=r"NaN or infinity in mobilebert.encoder.layer.0.ffn.0 at calibration row 1"):
         observe(dataclasses.replace(graph, tensors=tensors), batches(demo.tokenizer, queries(3), length=32), names)
+
+
+def test_padding_enters_no_range_of_a_static_precision(demo: Checkpoint) -> None:
+    graph = expanded(lower(demo.model, demo.config, dtype=np.float64))
+    text = ["how do you say hello in japanese"]
+    tokens = len(demo.tokenizer.encode(text[0], max_length=48, pad=False))
+    # The trigram shows the last token one position of padding.
+    alone = ranges(graph, [demo.tokenizer.encode_batch(text, max_length=tokens + 1)])
+    padded = ranges(graph, [demo.tokenizer.encode_batch(text, max_length=48)])
+    assert alone.keys() == padded.keys()
+    for name, (low, high) in alone.items():
+        # float32 sums of another length go in another order: 1e-7 an operation, over the depth of the model
+        assert padded[name] == pytest.approx((low, high), rel=1e-4, abs=1e-4), name
+
+
+def test_massive_token_needs_text_where_numbers_stay_real(demo: Checkpoint, stress_models: Any, tmp_path: Path) -> None:
+    made = stress_models.stress(demo.model, stress_models.Kind.MASSIVE, magnitude=1e6, seed=0)
+    massive = dataclasses.replace(demo, model=made.stressed)
+    with pytest.raises(EquivalenceError, match="fit it to text with --calibration"):
+        export_tflite(massive, tmp_path / "a", sequence_length=16)
+    export = export_tflite(massive, tmp_path / "b", sequence_length=16, calibration=queries(16))
+    assert export.rotated
+    assert export.verification.worst_sqnr >= FLOORS[Precision.NONE]
 
 
 def test_equalized_graph_computes_the_same_function(demo: Checkpoint) -> None:

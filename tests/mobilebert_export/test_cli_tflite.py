@@ -128,6 +128,7 @@ def test_file_below_the_floor_is_not_put_in_place(
         ("rows.txt", b"\xff\xfe\x00", "expected UTF-8 text in rows.txt"),
         ("rows.jsonl", b'{"text": ""}\n' * 3, "no row with two tokens of text"),
         ("rows.txt", b"a\nb\n", "no row with two tokens of text"),
+        ("rows.json", b'{"text": "a b c"}\n', "line 1 of rows.json, got JSON; name a file of rows *.jsonl"),
     ],
 )
 def test_bad_calibration_is_one_line(
@@ -156,10 +157,42 @@ def test_calibration_says_what_it_used(checkpoint: Path, call: Callable[..., tup
     assert "nowhere.txt: No such file" in call(*arguments, "--calibration", "nowhere.txt")[2]
 
 
+def test_text_is_used_where_numbers_stay_real_too(checkpoint: Path, call: Callable[..., tuple[int, str, str]]) -> None:
+    Path("rows.txt").write_text("some text\nand more\n")
+    code, output, _ = call("tflite", checkpoint, "--seq-len", 16, "--calibration", "rows.txt", "--json")
+    assert (code, json.loads(output)["calibration_rows"]) == (0, 2)
+    code, output, _ = call("tflite", checkpoint, "--seq-len", 16, "--overwrite", "--json")
+    assert (code, json.loads(output)["calibration_rows"]) == (0, 0)
+
+
+def test_activation_that_is_not_finite_is_named_with_its_text(
+    checkpoint: Path, call: Callable[..., tuple[int, str, str]]
+) -> None:
+    def spoil(tensors: dict[str, torch.Tensor]) -> None:
+        tensors["mobilebert.encoder.layer.0.ffn.0.output.dense.weight"].fill_(1e38)
+
+    with_weights(checkpoint, spoil)
+    Path("rows.txt").write_text("some text\nand more\n")
+    code, output, error = call("tflite", checkpoint, "--quantize", "int8", "--seq-len", 16, "--calibration", "rows.txt")
+    assert (code, output) == (2, "")
+    assert "got NaN or infinity in mobilebert.encoder.layer.0.ffn.0" in error
+    assert 'on "some text"; leave that row out' in error
+    assert error.count("\n") == 1
+    assert not list(Path().glob("*.tflite"))
+
+
+@pytest.mark.slow
+def test_auto_says_what_it_chose_and_why(call: Callable[..., tuple[int, str, str]]) -> None:
+    code, output, _ = call("tflite", "--quantize", "auto", "--max-drop", 5, "--seq-len", 24, "--json")
+    printed = json.loads(output)
+    assert (code, printed["quantize"], printed["precision"]) == (0, "auto", "int8")
+    assert "held-out rows may change; int8 changes" in printed["reason"]
+    assert Path(printed["output"]).stat().st_size == printed["size"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--calibration", "rows.txt"], "expected no text to fit none to, got rows.txt; leave out --calibration"),
         (["--quantize", "int8", "--max-drop", 1], "expected auto with a largest drop, got int8; leave out --max-drop"),
         (["--quantize", "auto", "--max-drop", 101], "expected a largest drop from 0 to 100 percent, got 101"),
     ],

@@ -26,6 +26,7 @@ from mobilebert_export.calibration.sensitivity import alone, sensitivity
 from mobilebert_export.candidate import Candidate, emitted
 from mobilebert_export.check.metrics import sqnr
 from mobilebert_export.check.verify import Reference
+from mobilebert_export.emitters.tflite import emit
 from mobilebert_export.errors import UsageError
 from mobilebert_export.fitted import fitted
 from mobilebert_export.graph import Graph
@@ -214,6 +215,16 @@ def test_operators_have_the_versions_of_their_types(precision: Precision, demo: 
 @pytest.mark.parametrize("precision", [Precision.DYNAMIC, Precision.INT8])
 def test_demo_model_is_one_partition(precision: Precision, demo: Checkpoint, tmp_path: Path) -> None:
     assert loaded(made(demo, precision, queries(20)).content, tmp_path).partitions == 1
+
+
+def test_file_whose_nodes_were_released_is_one_partition(demo: Checkpoint, tmp_path: Path) -> None:
+    whole = fitted(demo, Precision.INT8, queries(16), length=LENGTH, progress=lambda _: None)
+    assert whole.calibration is not None
+    recipe = whole.calibration.recipe
+    assert recipe is not None
+    half = frozenset(sorted(recipe.integer)[::2])
+    graph = apply(whole.graph.bind(batch=1, sequence=LENGTH), Precision.INT8, dataclasses.replace(recipe, integer=half))
+    assert loaded(emit(graph), tmp_path).partitions == 1
 
 
 @pytest.mark.slow
