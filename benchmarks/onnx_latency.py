@@ -2,7 +2,7 @@
 
 The usual way is transformers' model through `torch.onnx.export` and `onnxruntime.quantization`, in each of the settings
 that people use. All files are loaded into this process and take turns on the same real texts. What slows the machine
-down slows all of them. Both ways are fitted to the same texts. Nothing is kept.
+down slows all of them. Both ways are fitted to the same texts.
 """
 
 import importlib.util
@@ -11,9 +11,11 @@ import multiprocessing
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -25,7 +27,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from mobilebert_export.precisions import Precision
+from mobilebert_export.precisions import CALIBRATED, Precision
 
 if TYPE_CHECKING:
     from mobilebert_reference import Checkpoint
@@ -37,6 +39,7 @@ THREADS = (1, 2)
 NEEDED = ("onnx", "onnxruntime", "onnxscript", "transformers")
 _ERRORS_ONLY = 3
 _WARM_UP = 2
+_WIDTH = 150
 
 Rows: TypeAlias = Sequence[Mapping[str, NDArray[np.integer]]]
 
@@ -68,6 +71,9 @@ def main(
     runs: Annotated[int, typer.Option(min=10, help="Timed runs of each file.")] = 40,
     texts: Annotated[int, typer.Option(min=1, help="CLINC150 test texts to compare and to run on.")] = 32,
     fitted_to: Annotated[int, typer.Option(min=1, help="CLINC150 train texts that both ways are fitted to.")] = 200,
+    files: Annotated[
+        Path | None, typer.Option(help="Folder to keep the files in; those that are there are not made again.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
 ) -> None:
     """Compare the exporter's .onnx files of the full-size model with those of torch.onnx and ONNX Runtime's tools."""
@@ -81,8 +87,9 @@ def main(
         model = load(checkpoint, random_seed)
     except ReferenceModelError as error:
         raise typer.BadParameter(str(error)) from error
-    with tempfile.TemporaryDirectory() as directory:
+    with nullcontext(files) if files else tempfile.TemporaryDirectory() as directory:
         folder = Path(directory)
+        folder.mkdir(exist_ok=True)
         with ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn")) as pool:
             theirs = pool.submit(_theirs, folder, checkpoint, random_seed, fitted_to).result()
         measured = _measured({**_ours(model, folder, fitted_to), **theirs}, model, texts, runs)
@@ -99,12 +106,15 @@ def _ours(checkpoint: "Checkpoint", folder: Path, fitted_to: int) -> dict[str, P
     from mobilebert_export.calibration import Row
 
     rows = [Row(text) for text in _texts(TRAIN, fitted_to)]
-    files = {}
-    for precision in PRECISIONS:
-        path = folder / f"ours-{precision.value}.onnx"
-        export_onnx(checkpoint, path, precision=precision, calibration=rows)
-        files[f"exporter, {precision.value}"] = path
-    return files
+    return {
+        f"exporter, {precision.value}": _made(
+            folder / f"ours-{precision.value}.onnx",
+            partial(
+                export_onnx, checkpoint, precision=precision, calibration=rows if precision in CALIBRATED else None
+            ),
+        )
+        for precision in PRECISIONS
+    }
 
 
 def _theirs(folder: Path, directory: Path, seed: int | None, fitted_to: int) -> dict[str, Path]:
@@ -129,10 +139,16 @@ def _theirs(folder: Path, directory: Path, seed: int | None, fitted_to: int) -> 
     batch = checkpoint.tokenizer.encode_batch(_texts(TRAIN, fitted_to), max_length=SEQUENCE_LENGTH)
     names = ("input_ids", "attention_mask", "token_type_ids")
     example = {name: torch.from_numpy(np.asarray(batch[name][:1], np.int64)) for name in names}
-    exported = folder / "theirs-none.onnx"
-    torch.onnx.export(
-        model.eval(), (), exported, kwargs=example, input_names=names, output_names=["logits"], external_data=False
+    export = partial(
+        torch.onnx.export,
+        model.eval(),
+        (),
+        kwargs=example,
+        input_names=names,
+        output_names=["logits"],
+        external_data=False,
     )
+    exported = _made(folder / "theirs-none.onnx", lambda path: export(f=path))
 
     class Reader(CalibrationDataReader):  # type: ignore[misc] # onnxruntime ships no types
         def __init__(self) -> None:
@@ -150,16 +166,26 @@ def _theirs(folder: Path, directory: Path, seed: int | None, fitted_to: int) -> 
         "dynamic, s8 per channel": {**signed, "per_channel": True},
         "dynamic, u8": unsigned,
         "dynamic, u8 per channel": {**unsigned, "per_channel": True},
-        "static, QDQ": {"quant_format": QuantFormat.QDQ},
+        # Per channel alone, the better one: it takes minutes to make.
         "static, QDQ per channel": {"quant_format": QuantFormat.QDQ, "per_channel": True},
     }.items():
-        path = folder / f"theirs-{len(files)}.onnx"
+        path = folder / f"theirs-{name.replace(', ', '-').replace(' ', '-')}.onnx"
         if name.startswith("static"):
-            quantize_static(exported, path, Reader(), **options)
+            _made(path, partial(quantize_static, exported, calibration_data_reader=Reader(), **options))
         else:
-            quantize_dynamic(exported, path, **options)
+            _made(path, partial(quantize_dynamic, exported, **options))
         files[f"onnxruntime, {name}"] = path
     return files
+
+
+def _made(path: Path, make: Callable[[Path], object]) -> Path:
+    """A file, made unless it is there; one that was not finished goes by another name."""
+    if not path.exists():
+        unfinished = path.with_suffix(".unfinished")
+        unfinished.unlink(missing_ok=True)
+        make(unfinished)
+        unfinished.rename(path)
+    return path
 
 
 def _texts(split: Path, count: int) -> list[str]:
@@ -237,7 +263,7 @@ def _print(measured: Sequence[Measured]) -> None:
             best = min(other.wall_ms[threads] for other in theirs)
             columns += [f"{each.wall_ms[threads]:.1f}", f"{best / each.wall_ms[threads]:.2f}"]
         table.add_row(each.name, *columns)
-    Console().print(table)
+    Console(width=_WIDTH).print(table)
 
 
 if __name__ == "__main__":

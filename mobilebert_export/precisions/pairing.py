@@ -4,14 +4,17 @@ import mobilebert_quantization as quantization
 import numpy as np
 
 from mobilebert_export.graph import operators as op
-from mobilebert_export.graph.graph import Graph, Node
+from mobilebert_export.graph.graph import Graph, Node, Tensor
+from mobilebert_export.graph.operators import Dimension
 from mobilebert_export.precisions.rewrite import Rewriter, rewrite
 
 
 def paired(quantized: Graph, graph: Graph) -> Graph:
     """A graph in a precision, the scales of its int8 Linears wide enough that the fast kernels cut nothing off.
 
-    Other kernels need no such thing: for them the scales are better as they are.
+    Other kernels need no such thing: for them the scales are better as they are. So they are where a Linear computes a
+    single position of each sequence, as behind a pooler: it costs next to nothing in any kernel, and its error goes to
+    the answer as it is.
 
     Args:
         quantized: what `apply` made of the graph.
@@ -19,11 +22,16 @@ def paired(quantized: Graph, graph: Graph) -> Graph:
     """
 
     def pair(rewriter: Rewriter, node: Node) -> None:
-        if isinstance(node.operator, op.Linear):
+        if isinstance(node.operator, op.Linear) and _positions(rewriter[node.outputs[0]]) != 1:
             _widen(rewriter, node, graph)
         rewriter.keep(node)
 
     return rewrite(quantized, pair)
+
+
+def _positions(tensor: Tensor) -> Dimension:
+    """How many rows (batch, positions, channels), or (batch, channels), has for each sequence."""
+    return tensor.shape[1] if len(tensor.shape) > 2 else 1  # noqa: PLR2004 - more than one row and its channels
 
 
 def _widen(rewriter: Rewriter, node: Node, graph: Graph) -> None:

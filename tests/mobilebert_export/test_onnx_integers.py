@@ -141,6 +141,31 @@ def test_pairing_leaves_what_has_no_int8_weight() -> None:
     assert emit(paired(graph, graph)) == emit(graph)
 
 
+def test_linear_of_one_position_keeps_its_scales() -> None:
+    build = GraphBuilder(np.float32)
+    bias = build.constant("bias", np.zeros(4))
+
+    def linear(values: str, name: str) -> str:
+        return build.node(op.Linear(), values, build.constant(f"{name}.weight", np.ones((4, 4))), bias, name=name)
+
+    values = build.node(
+        op.Gather(), build.constant("table", np.eye(4)), build.input("ids", ("batch", 3)), name="values"
+    )
+    first = build.node(op.First(axis=1), linear(values, "many"), name="first")
+    flat = build.node(op.Reshape(("batch", 4)), linear(first, "one"), name="flat")
+    graph = build.finish({"pooled": linear(flat, "pooled")})
+    plain = dynamic(graph)
+    widened = paired(plain, graph)
+
+    def steps(weight: str) -> list[float]:
+        found = (each.tensors[weight].quantization for each in (plain, widened))
+        return [float(parameters.scale[0]) for parameters in found if parameters]
+
+    assert steps("many.weight") == [pytest.approx(1 / 127), pytest.approx(2 / 127)]
+    for kept in ("one.weight", "pooled.weight"):
+        assert steps(kept) == [pytest.approx(1 / 127)] * 2
+
+
 def integers(architecture: str, *, bound: bool) -> tuple[Any, Graph]:
     """A model, and its graph with all that may in 8 bits."""
     model = random_model(architecture, "near_one")

@@ -19,6 +19,7 @@ from typing_extensions import assert_never
 
 from mobilebert_export.emitters.onnx import parts
 from mobilebert_export.emitters.onnx.file import ModelFile
+from mobilebert_export.emitters.onnx.rows import in_rows
 from mobilebert_export.emitters.onnx.values import TO_REAL, Step, Values
 from mobilebert_export.errors import GraphError, UsageError
 from mobilebert_export.graph import operators as op
@@ -29,8 +30,6 @@ from mobilebert_export.graph.graph import Graph, Node
 FLOOR_OPSET = 13
 # The last opset that ONNX Runtime 1.32 has every kernel for: it loads opset 28, but not its QuantizeLinear.
 CURRENT_OPSET = 27
-
-_MATRIX = 2
 
 
 def emit(graph: Graph, *, opset: int = CURRENT_OPSET, description: str = "") -> bytes:
@@ -43,8 +42,8 @@ def emit(graph: Graph, *, opset: int = CURRENT_OPSET, description: str = "") -> 
 
     Returns:
         The file; the same graph gives the same bytes. Each of its values has the graph's name for it, but for an output
-        that goes by another name than its tensor. A weight lies as its operator reads it: (in, out) of a Linear,
-        (out, in, taps) of a convolution.
+        that goes by another name than its tensor. What Linears read and give is a matrix of all positions (see
+        `in_rows`), and a weight lies as its operator reads it: (in, out) of a Linear, (out, in, taps) of a convolution.
 
     Raises:
         UsageError: another opset.
@@ -66,7 +65,7 @@ def refuse_opset(opset: int) -> None:
 
 class _Emitter:
     def __init__(self, graph: Graph, file: ModelFile) -> None:
-        self._graph = graph if file.opset >= parts.LAYER_NORMALIZATION else expanded(graph)
+        self._graph = in_rows(graph if file.opset >= parts.LAYER_NORMALIZATION else expanded(graph))
         self._file = file
         self._values = Values(self._graph, file)
 
@@ -162,13 +161,7 @@ class _Emitter:
             self._dynamic_linear(node, activation)
             return
         product = Step("Gemm", [self._values.real(weight), self._values.real(bias)])
-        steps = [product, *activation, *self._values.rounding(output)]
-        shape, rows = self._values.shape(output), self._values.stored(values)
-        if len(shape) > _MATRIX:
-            width = self._values.shape(values)[-1]
-            rows = self._values.once("Reshape", [rows, self._values.sizes((-1, width))], f"{rows}.rows")
-            steps.append(Step("Reshape", [self._values.sizes(shape)]))
-        self._chain(self._values.real(values, rows), steps, output)
+        self._chain(self._values.real(values), [product, *activation, *self._values.rounding(output)], output)
 
     def _dynamic_linear(self, node: Node, activation: Sequence[Step]) -> None:
         """Values are rounded to 8 bits within the range that they turn out to have."""
