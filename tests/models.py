@@ -53,7 +53,7 @@ GAINS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 def random_model(architecture: str, gains: str = "any", seed: int = 0, **config: Any) -> Any:
     """A float64 model whose weights keep every value, attention scores above all, within a few units."""
     labels = 2 if architecture == "MobileBertForQuestionAnswering" else 5
-    settings = {**SMALL, **config, "id2label": {index: f"label {index}" for index in range(labels)}}
+    settings = {**SMALL, "id2label": {index: f"label {index}" for index in range(labels)}, **config}
     torch.manual_seed(seed)
     model = getattr(reference, architecture)(reference.MobileBertConfig(**settings)).double().eval()
     no_norm = model.config.normalization_type == "no_norm"

@@ -78,6 +78,54 @@ def swapped_inputs(model: Any) -> None:
     mask.tensorIndex, types.tensorIndex = types.tensorIndex, mask.tensorIndex
 
 
+def hidden_nan(model: Any, *, overflow: bool = False) -> None:
+    """The first output y is made y + ReLU(NaN), which is y where a ReLU is x > 0 ? x : 0.
+
+    NaN is the root of a number below 0, or what is left of two numbers beyond the largest float. LiteRT's delegate
+    keeps a NaN through a RELU of its own, so this one is written out.
+    """
+    graph = model.subgraphs[0]
+    (output,) = graph.outputs
+
+    def tensor(name: str, buffer: int, shape: Any) -> int:
+        made = schema.TensorT()
+        kind = schema.TensorType.BOOL if name == "positive" else schema.TensorType.FLOAT32
+        made.name, made.buffer, made.shape, made.type = name.encode(), buffer, shape, kind
+        graph.tensors.append(made)
+        return len(graph.tensors) - 1
+
+    def constant(name: str, value: float) -> int:
+        buffer = schema.BufferT()
+        buffer.data = np.array([value], np.float32).view(np.uint8)
+        model.buffers.append(buffer)
+        return tensor(name, len(model.buffers) - 1, np.array([1], np.int32))
+
+    def node(operator: str, inputs: list[int], name: str) -> int:
+        entry, made = schema.OperatorCodeT(), schema.OperatorT()
+        entry.builtinCode = entry.deprecatedBuiltinCode = getattr(schema.BuiltinOperator, operator.upper())
+        entry.version = 1
+        model.operatorCodes.append(entry)
+        made.opcodeIndex, made.inputs = len(model.operatorCodes) - 1, inputs
+        made.outputs = [tensor(name, 0, graph.tensors[output].shape)]
+        if operator != "sqrt":
+            options = f"{operator.title().replace('_', '')}Options"
+            made.builtinOptionsType = getattr(schema.BuiltinOptions, options)
+            made.builtinOptions = getattr(schema, f"{options}T")()
+        graph.operators.append(made)
+        return int(made.outputs[0])
+
+    large, zero = constant("large", 3e38), constant("zero", 0)
+    if overflow:
+        overflown = node("mul", [node("mul", [output, large], "scaled"), large], "overflown")
+        undefined = node("sub", [overflown, overflown], "undefined")
+    else:
+        undefined = node("sqrt", [node("sub", [output, large], "negative")], "undefined")
+    hidden = node("select_v2", [node("greater", [undefined, zero], "positive"), undefined, zero], "hidden")
+    graph.outputs = [node("add", [output, hidden], "sum")]
+    for signature in model.signatureDefs:
+        signature.outputs[0].tensorIndex = graph.outputs[0]
+
+
 def stamped(code: int, version: int) -> Change:
     """Every operator of a kind, of another version."""
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 from tests.mutants import Elements
 
@@ -18,6 +18,15 @@ def mutant(honest: Path, output: Path, change: Change) -> Path:
     """The file with its graph changed."""
     model = onnx.load(honest)
     change(model.graph)
+    onnx.save(model, output)
+    return output
+
+
+def stamped(honest: Path, output: Path, opset: int) -> Path:
+    """The file as one of another opset."""
+    model = onnx.load(honest)
+    (entry,) = model.opset_import
+    entry.version = opset
     onnx.save(model, output)
     return output
 
@@ -47,6 +56,25 @@ def swapped_inputs(graph: onnx.GraphProto) -> None:
         node.input[:] = [other.get(name, name) for name in node.input]
 
 
+def hidden_nan(graph: onnx.GraphProto) -> None:
+    """The output y is made y + ReLU(√(y - 3e38)), which is y where a ReLU is x > 0 ? x : 0."""
+    (output,) = graph.output
+    (last,) = [node for node in graph.node if output.name in node.output]
+    last.output[:] = ["y"]
+    constants = {"large": 3e38, "zero": 0.0}
+    graph.initializer.extend(
+        numpy_helper.from_array(np.array(value, np.float32), name) for name, value in constants.items()
+    )
+    for operator, inputs, name in (
+        ("Sub", ["y", "large"], "negative"),
+        ("Sqrt", ["negative"], "undefined"),
+        ("Greater", ["undefined", "zero"], "positive"),
+        ("Where", ["positive", "undefined", "zero"], "hidden"),
+        ("Add", ["y", "hidden"], output.name),
+    ):
+        graph.node.append(helper.make_node(operator, inputs, [name]))
+
+
 def of_layer(index: int) -> Callable[[str], bool]:
     """The names of the weights of one layer."""
     prefix = f"mobilebert.encoder.layer.{index}."
@@ -54,6 +82,14 @@ def of_layer(index: int) -> Callable[[str], bool]:
 
 
 DROPPED_MASK = constants(lambda name: name == "attention_mask.table", np.zeros_like)
+TOKEN_TYPES_IGNORED = constants(
+    lambda name: name.startswith("mobilebert.embeddings.token_type_embeddings.weight"),
+    lambda values: np.broadcast_to(values[:1], values.shape),
+)
+SHIFTED_TRIGRAM = constants(
+    lambda name: name.startswith("mobilebert.embeddings.embedding_transformation.weight"),
+    lambda values: np.roll(values, 1, axis=2) if values.ndim > 2 else values,
+)
 # (in, out), and what belongs to a row of labels with it.
 TURNED_LABELS = constants(
     lambda name: name.startswith(("logits.weight", "logits.bias")), lambda values: np.roll(values, 1, axis=-1)

@@ -14,11 +14,14 @@ if TYPE_CHECKING:
     from mobilebert_reference import MobileBertConfig
 
 Values = Mapping[str, NDArray[np.floating]]
-Kind: TypeAlias = Literal["label", "labels", "next sentence", "tags", "span", "masked token", "masked token, top 5"]
-# Answers of one kind, as numbers that are equal where the answers are.
-Answer: TypeAlias = tuple[int, ...]
+Kind: TypeAlias = Literal[
+    "label", "labels", "score", "choice", "next sentence", "tags", "span", "masked token", "masked token, top 5"
+]
+# Answers of one kind, as numbers that are equal where the answers are; a score is the number itself.
+Answer: TypeAlias = tuple[float, ...]
 
 TOP = 5
+UNKNOWN = -1
 _LONGEST_SPAN = 30
 _MOST_POSITIONS = 2**20
 _SHOWN = 12
@@ -41,13 +44,20 @@ class Task:
         """Whether it tells what stands behind [MASK]."""
         return self.head in {"MobileBertForMaskedLM", "MobileBertForPreTraining"}
 
+    @property
+    def chooses(self) -> bool:
+        """Whether it scores one choice at a time."""
+        return self.head == "MobileBertForMultipleChoice"
+
     def answers(self, values: Values, case: Case) -> dict[Kind, Answer]:
         """What the outputs (positions first, for those that have them) answer to a row."""
         match self.head:
-            case "MobileBertForSequenceClassification" if self.config.problem_type == "multi_label_classification":
+            case "MobileBertForSequenceClassification" if self._problem == "multi_label_classification":
                 return {"labels": tuple((values["logits"] > 0).astype(int).tolist())}
-            case "MobileBertForSequenceClassification" if len(values["logits"]) > 1:
+            case "MobileBertForSequenceClassification" if self._problem == "single_label_classification":
                 return {"label": (int(values["logits"].argmax()),)}
+            case "MobileBertForSequenceClassification" | "MobileBertForMultipleChoice":
+                return {"score": tuple(values["logits"].tolist())}
             case "MobileBertForNextSentencePrediction":
                 return {"next sentence": (int(values["logits"].argmax()),)}
             case "MobileBertForTokenClassification":
@@ -62,17 +72,17 @@ class Task:
         return {}
 
     def truth(self, case: Case) -> dict[Kind, Answer]:
-        """What the data says the answers should be; -1 where it says nothing.
+        """What the data says the answers should be; `UNKNOWN` where it says nothing.
 
         Raises:
             DataError: a label is none of the model's.
         """
         row = case.row
         match self.head:
-            case "MobileBertForSequenceClassification" if (
-                self.config.num_labels > 1 and self.config.problem_type != "multi_label_classification"
-            ):
-                return {} if row.label is None else {"label": (self._class(row.label),)}
+            case "MobileBertForSequenceClassification":
+                return {} if row.label is None else self._labels(row.label)
+            case "MobileBertForMultipleChoice":
+                return {} if row.label is None else {"choice": (_choice(row.label, row.choices),)}
             case "MobileBertForNextSentencePrediction" | "MobileBertForPreTraining":
                 truth: dict[Kind, Answer] = {}
                 if row.label is not None:
@@ -80,12 +90,12 @@ class Task:
                         raise DataError(
                             f"expected 0 or 1, whether the next sentence follows, got the label {row.label}"
                         )
-                    truth["next sentence"] = (int(row.label),)
+                    truth["next sentence"] = (1 if row.label == 1 else 0,)
                 return truth if case.masked is None else {**truth, "masked token": (case.masked[1],)}
             case "MobileBertForMaskedLM":
                 return {} if case.masked is None else {"masked token": (case.masked[1],)}
             case "MobileBertForTokenClassification":
-                return {} if row.tags is None else {"tags": self._tags(case, row.tags)}
+                return {} if row.tags is None else self._tags(case, row.tags)
             case "MobileBertForQuestionAnswering":
                 return {} if row.answer is None else _answer_span(case)
         return {}
@@ -94,22 +104,44 @@ class Task:
         """An answer for people; of a long one its beginning."""
         match kind:
             case "label" | "tags":
-                words = [str(self.config.id2label.get(index, index)) for index in answer[:_SHOWN]]
+                words = [self.config.id2label[int(index)] for index in answer[:_SHOWN]]
+            case "labels":
+                held = [name for index, name in self.config.id2label.items() if answer[index]]
+                return " ".join(held[:_SHOWN]) + (" ..." if len(held) > _SHOWN else "") or "none"
+            case "score":
+                words = [f"{score:.4g}" for score in answer[:_SHOWN]]
             case "span":
-                words = [f"positions {answer[0] // _MOST_POSITIONS} to {answer[0] % _MOST_POSITIONS}"]
+                words = ["positions {} to {}".format(*span_ends(answer))]
             case _:
                 words = [str(index) for index in answer[:_SHOWN]]
         return " ".join(words) + (" ..." if len(answer) > _SHOWN else "")
 
-    def _class(self, label: str | int) -> int:
-        names = {name: index for index, name in self.config.id2label.items()}
-        index = names.get(label, -1) if isinstance(label, str) else label
-        if index not in self.config.id2label:
-            raise DataError(f"expected one of the model's {self.config.num_labels} labels, got {str(label)[:80]!r}")
-        return int(index)
+    @property
+    def _problem(self) -> str:
+        """What a sequence classifier decides; where its configuration does not say, as its loss takes it."""
+        default = "regression" if self.config.num_labels == 1 else "single_label_classification"
+        return self.config.problem_type or default
 
-    def _tags(self, case: Case, tags: Sequence[str | int]) -> Answer:
-        """The class of the first piece of each word; -1 for all other positions."""
+    def _labels(self, label: object) -> dict[Kind, Answer]:
+        """What a sequence classifier should answer."""
+        if self._problem == "multi_label_classification":
+            held = {self._class(each) for each in (label if isinstance(label, tuple) else (label,))}
+            return {"labels": tuple(int(index in held) for index in self.config.id2label)}
+        if self._problem == "single_label_classification":
+            return {"label": (self._class(label),)}
+        if self.config.num_labels > 1 or not isinstance(label, int | float):
+            raise DataError(f"expected a number as label, for a regression of one number, got {str(label)[:80]!r}")
+        return {"score": (float(label),)}
+
+    def _class(self, label: object) -> int:
+        names = {name: index for index, name in self.config.id2label.items()}
+        index = names.get(label) if isinstance(label, str) else label
+        if not isinstance(index, int) or index not in self.config.id2label:
+            raise DataError(f"expected one of the model's {self.config.num_labels} labels, got {str(label)[:80]!r}")
+        return index
+
+    def _tags(self, case: Case, tags: Sequence[str | int]) -> dict[Kind, Answer]:
+        """The class of the first piece of each word; nothing where none of them was kept."""
         words = case.row.text.split()
         if len(words) != len(tags):
             raise DataError(f"expected a tag for each of {len(words)} words, got {len(tags)}: {case.row.text[:80]!r}")
@@ -120,10 +152,23 @@ class Task:
             starts[position] = self._class(tag)
             position += len(word)
         encoding = case.encoding
-        return tuple(
-            starts.get(begin, -1) if sequence == 0 else -1
+        truth = tuple(
+            starts.get(begin, UNKNOWN) if sequence == 0 else UNKNOWN
             for (begin, _), sequence in zip(encoding.offsets, encoding.sequence_ids, strict=True)
         )
+        return {"tags": truth} if set(truth) != {UNKNOWN} else {}
+
+
+def _choice(label: object, choices: Sequence[str]) -> int:
+    if not isinstance(label, int) or not 0 <= label < len(choices):
+        raise DataError(f"expected the number of one of {len(choices)} choices as label, got {str(label)[:80]!r}")
+    return label
+
+
+def span_ends(answer: Answer) -> tuple[int, int]:
+    """The first and the last position of a span."""
+    first, last = divmod(int(answer[0]), _MOST_POSITIONS)
+    return first, last
 
 
 def _masked(logits: NDArray[np.floating], case: Case) -> dict[Kind, Answer]:
@@ -149,7 +194,7 @@ def _best_span(start: NDArray[np.floating], end: NDArray[np.floating], case: Cas
 
 
 def _answer_span(case: Case) -> dict[Kind, Answer]:
-    """The positions of the tokens that hold the answer; nothing where it was cut off."""
+    """The positions of the tokens that hold the answer; nothing where some of it was cut off."""
     answer = case.row.answer
     if answer is None:
         return {}
@@ -161,7 +206,8 @@ def _answer_span(case: Case) -> dict[Kind, Answer]:
         )
         if which == sequence and begin < answer.start + len(answer.text) and end > answer.start
     ]
-    return {"span": (_span(held[0], held[-1]),)} if held else {}
+    whole = held and case.encoding.offsets[held[-1]][1] >= answer.start + len(answer.text.rstrip())
+    return {"span": (_span(held[0], held[-1]),)} if whole else {}
 
 
 def _span(first: int, last: int) -> int:

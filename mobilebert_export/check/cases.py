@@ -31,13 +31,15 @@ class Case:
         row: the text and the labels it came with; no labels where the text is made up of several.
         encoding: its tokens, without padding.
         width: tokens of the row as the model gets it.
-        masked: the id that stood at the masked position, for a model that tells masked tokens.
+        masked: the masked position and the id that stood there, for a model that tells masked tokens.
+        again: whether the same row was run before, with more padding: its labels count once.
     """
 
     row: LabelledRow
     encoding: "Encoding"
     width: int
     masked: tuple[int, int] | None = None
+    again: bool = False
 
     @property
     def padding(self) -> Padding:
@@ -80,7 +82,7 @@ def cases(
         wider = [width for width in _WIDTHS if len(encoding) < width <= length] or [length]
         made.append(replace(case, width=wider[index % len(wider)]))
         if len(encoding) < length:
-            made.append(replace(case, width=len(encoding)))
+            made.append(replace(case, width=len(encoding), again=True))
     return made
 
 
@@ -103,7 +105,8 @@ def _encoded(
             pair = LabelledRow(row.text, other.text)
             yield pair, _encode(tokenizer, pair, length)
     for row in rows:
-        yield row, _encode(tokenizer, row, length)
+        for each in row.inputs:
+            yield each, _encode(tokenizer, each, length)
 
 
 def _encode(tokenizer: "Tokenizer", row: LabelledRow, length: int) -> "Encoding":

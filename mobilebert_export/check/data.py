@@ -1,15 +1,29 @@
-"""The rows of text that a check runs on, with labels where they are known."""
+"""The rows of text that a check runs on, with labels where they are known.
+
+A row is one line of JSON. Only `text` is needed; what else is known of it depends on the task:
+
+    {"text": "…", "text_pair": "…"}                     one text, or a pair
+    {"text": "…", "label": "name"}                      its class, by name or number; 0 or 1 for the next sentence
+    {"text": "…", "label": ["name", "name"]}            those that hold, of several labels at once
+    {"text": "…", "label": 2.5}                         the number that a regression should give
+    {"text": "…", "choices": ["…", "…"], "label": 1}    multiple choice: the right one, counted from 0
+    {"text": "two words", "tags": ["name", "name"]}     the class of each word, parted by white space
+    {"text": "a question", "text_pair": "…", "answer": {"text": "…", "start": 0}}
+                                                        a piece of the last text, from this character on
+"""
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mobilebert_export.errors import DataError
 
-_EXPECTED = 'expected {"text": …}, with "text_pair", "label", "tags" or "answer" where they are known,'
+_EXPECTED = 'expected {"text": …}, with "text_pair", "choices", "label", "tags" or "answer" where they are known,'
+_FEWEST_CHOICES = 2
 
 
 @dataclass(frozen=True)
@@ -27,28 +41,28 @@ class LabelledRow:
     Attributes:
         text: the first text; the question, where there is one.
         text_pair: the second one.
-        label: the class, by name or number, of a classifier; 0 or 1 for the next sentence.
+        label: the class, by name or number; a tuple of those that hold, of several at once; a regression's number.
         tags: the class of each word of `text`, where words are parted by white space.
         answer: where the answer to a question stands.
+        choices: the second texts that a model is to choose between.
     """
 
     text: str
     text_pair: str | None = None
-    label: str | int | None = None
+    label: str | float | tuple[str | int, ...] | None = None
     tags: tuple[str | int, ...] | None = None
     answer: Span | None = None
+    choices: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
         """A digest: rows in the order of their keys are in the same order whatever file they stand in."""
-        parts = [
-            self.text,
-            self.text_pair,
-            self.label,
-            self.tags,
-            self.answer and (self.answer.text, self.answer.start),
-        ]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()
+
+    @property
+    def inputs(self) -> "tuple[LabelledRow, ...]":
+        """What a model reads, one after the other: the text and each of the choices, or the row itself."""
+        return tuple(replace(self, text_pair=choice) for choice in self.choices) or (self,)
 
     def without_labels(self) -> "LabelledRow":
         """The text alone."""
@@ -88,15 +102,41 @@ def _row(line: str, where: str) -> LabelledRow:
     pair, label, tags = (fields.get(key) for key in ("text_pair", "label", "tags"))
     if not isinstance(pair, str | None):
         raise DataError(f"{_EXPECTED} got a text_pair that is no string in {where}")
-    if not (label is None or _is_label(label)):
-        raise DataError(f"{_EXPECTED} got a label that is neither a name nor a number in {where}")
-    if not (tags is None or (isinstance(tags, list) and all(map(_is_label, tags)))):
+    if not (label is None or _is_label(label) or _is_real(label) or _are_labels(label)):
+        raise DataError(f"{_EXPECTED} got a label that is no name, no number and no list of such in {where}")
+    if not (tags is None or _are_labels(tags)):
         raise DataError(f"{_EXPECTED} got tags that are no list of names or numbers in {where}")
-    return LabelledRow(fields["text"], pair, label, None if tags is None else tuple(tags), _answer(fields, where))
+    return LabelledRow(
+        fields["text"],
+        pair,
+        tuple(label) if isinstance(label, list) else label,
+        None if tags is None else tuple(tags),
+        _answer(fields, where),
+        _choices(fields, where),
+    )
 
 
 def _is_label(value: object) -> bool:
     return isinstance(value, str | int) and not isinstance(value, bool)
+
+
+def _are_labels(values: object) -> bool:
+    return isinstance(values, list) and all(map(_is_label, values))
+
+
+def _is_real(value: object) -> bool:
+    return isinstance(value, float) and math.isfinite(value)
+
+
+def _choices(fields: dict[str, Any], where: str) -> tuple[str, ...]:
+    choices = fields.get("choices")
+    if choices is None:
+        return ()
+    if not isinstance(choices, list) or not all(isinstance(choice, str) for choice in choices):
+        raise DataError(f"{_EXPECTED} got choices that are no list of texts in {where}")
+    if len(choices) < _FEWEST_CHOICES or fields.get("text_pair") is not None:
+        raise DataError(f"{_EXPECTED} got choices that are fewer than 2, or stand beside a text_pair, in {where}")
+    return tuple(choices)
 
 
 def _answer(fields: dict[str, Any], where: str) -> Span | None:
@@ -108,6 +148,7 @@ def _answer(fields: dict[str, Any], where: str) -> Span | None:
     if (
         not isinstance(text, str)
         or not isinstance(start, int)
+        or start < 0
         or not text
         or context[start : start + len(text)] != text
     ):

@@ -3,7 +3,7 @@
 import math
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -110,6 +110,10 @@ class Gate:
         except UnicodeDecodeError as error:
             raise UsageError(f"expected a gate file in UTF-8, got other bytes in {path}") from error
 
+    def of_length(self, length: int) -> "Gate":
+        """The same, for models that take rows of this many tokens."""
+        return replace(self, floors={name: {**self.floors.get(name, {}), "length": float(length)} for name in _TABLES})
+
     def judge(self, measured: Measured) -> Verdict:
         """The verdict on a model. One of which nothing was compared fails."""
         floors = {**self.floors.get(EVERY, {}), **self.floors.get(measured.precision, {})}
@@ -160,13 +164,13 @@ def _values(key: str, measured: Measured) -> Iterator[tuple[str, float]]:
             yield agreement.kind, agreement.kappa
     for metric in measured.metrics:
         if key == "metric_loss" and metric.rows >= _ENOUGH_LABELS:
-            yield metric.kind, 0.0 - metric.low
+            yield f"{metric.kind}, {metric.name}", 0.0 - metric.low
         if key == "reference_kappa" and metric.reference_kappa is not None:
             yield metric.kind, metric.reference_kappa
     if key == "unknown" and measured.unknown is not None:
         yield "text", measured.unknown
     if key == "cut" and measured.cut is not None:
-        yield "rows", measured.cut
+        yield f"rows by a length of {measured.length}", measured.cut
     if key == "length" and measured.length is not None:
         yield "a row", measured.length
     yield from _depth_values(key, measured)

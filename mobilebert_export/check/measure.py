@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilebert_export.check import foreign
-from mobilebert_export.check.agreement import Answered, agreements, metrics
+from mobilebert_export.check.agreement import Answered, agreements
 from mobilebert_export.check.answers import Answer, Kind, Task
 from mobilebert_export.check.cases import Case, Padding, cases
 from mobilebert_export.check.comparison import RowError, compare, summarize
 from mobilebert_export.check.data import LabelledRow
 from mobilebert_export.check.depth import Depth, DepthMeter, not_finite
 from mobilebert_export.check.measured import Measured, WorstRow
+from mobilebert_export.check.scores import metrics
 from mobilebert_export.check.structure import Structure, read_structure
 from mobilebert_export.check.truth import Truth
 from mobilebert_export.errors import ModelFileError, UsageError
@@ -32,8 +34,7 @@ if TYPE_CHECKING:
 Progress = Callable[[str], None]
 
 _TFLITE = b"TFL3"
-# A model that takes any length is checked up to this one.
-_LONGEST = 128
+LONGEST = 128
 # Rows whose every tensor is compared: a padded one of each kind of text, and a full one.
 _DEPTH_ROWS = 4
 _WORST_ROWS = 8
@@ -63,14 +64,16 @@ class Measurement:
         rows: of the data.
         progress: is told each step as it begins.
         limits: of the child process that runs a model.
-        typical: whether the rows are such as the model will meet: its length has to hold them.
+        text_must_fit: whether the rows are such as the model will meet: its length has to hold them.
+        longest: tokens of the longest row for a model that takes any length.
     """
 
     checkpoint: "Checkpoint"
     rows: Sequence[LabelledRow]
     progress: Progress = lambda _: None
     limits: Limits = field(default_factory=Limits)
-    typical: bool = True
+    text_must_fit: bool = True
+    longest: int = LONGEST
 
     def __post_init__(self) -> None:
         self.progress("lowering the model")
@@ -111,17 +114,19 @@ class Measurement:
         made = cases(
             self.checkpoint.tokenizer,
             self.rows,
-            length=feeding.length or min(longest, _LONGEST),
+            length=feeding.length or min(longest, self.longest),
             flexible=feeding.length is None,
             mask_tokens=self._task.masks_tokens,
         )
-        ran = list(self._ran(child, feeding, made, measured.model.name))
+        # Before minutes of work: a label may be none of the model's.
+        labelled = [(case, {} if case.again else self._task.truth(case)) for case in made]
+        ran = list(self._ran(child, feeding, labelled, measured.model.name))
         depth, found, remark = self._depth(child, feeding, made)
         by_padding: dict[tuple[str, Padding], list[RowError]] = {}
         for each in ran:
             for name, error in each.errors.items():
                 by_padding.setdefault((name, each.case.padding), []).append(error)
-        answered = [each.answered for each in ran]
+        answered = list(_questions(ran)) if self._task.chooses else [each.answered for each in ran]
         return replace(
             measured,
             rows=len(ran),
@@ -136,9 +141,15 @@ class Measurement:
             remarks=(*remarks, *([remark] if remark else ())),
         )
 
-    def _ran(self, child: ChildModel, feeding: foreign.Feeding, made: Sequence[Case], name: str) -> Iterator[_Ran]:
-        for index, case in enumerate(made):
-            self.progress(f"{name}: row {index + 1} of {len(made)}")
+    def _ran(
+        self,
+        child: ChildModel,
+        feeding: foreign.Feeding,
+        labelled: Sequence[tuple[Case, Mapping[Kind, Answer]]],
+        name: str,
+    ) -> Iterator[_Ran]:
+        for index, (case, labels) in enumerate(labelled):
+            self.progress(f"{name}: row {index + 1} of {len(labelled)}")
             truth = self._truth.of(case)
             given = foreign.outputs(
                 child.run(feeding.arrays(case.inputs(self.checkpoint.tokenizer.pad_id))), self._truth.shapes(case.width)
@@ -147,7 +158,7 @@ class Measurement:
             yield _Ran(
                 case,
                 {output: compare(truth[output], candidate[output]) for output in truth},
-                Answered(self._task.answers(truth, case), self._task.answers(candidate, case), self._task.truth(case)),
+                Answered(self._task.answers(truth, case), self._task.answers(candidate, case), labels),
             )
 
     def _depth(
@@ -184,17 +195,22 @@ class Measurement:
         ids = [
             token
             for row in self.rows
-            for token in tokenizer.encode(row.text, row.text_pair, max_length=_LONGEST, pad=False).input_ids
+            for each in row.inputs
+            for token in tokenizer.encode(each.text, each.text_pair, max_length=LONGEST, pad=False).input_ids
             if token not in {tokenizer.cls_id, tokenizer.sep_id}
         ]
         return ids.count(tokenizer.unk_id) / max(len(ids), 1)
 
     def _cut(self, length: int | None) -> float | None:
         """The share of the data's rows that a model of this length cuts, and the checkpoint would not."""
-        if length is None or not self.typical:
+        if length is None or not self.text_must_fit:
             return None
         longest, encode = self.checkpoint.config.max_position_embeddings, self.checkpoint.tokenizer.encode
-        lengths = [len(encode(row.text, row.text_pair, max_length=longest, pad=False)) for row in self.rows]
+        lengths = [
+            len(encode(each.text, each.text_pair, max_length=longest, pad=False))
+            for row in self.rows
+            for each in row.inputs
+        ]
         return sum(each > length for each in lengths) / len(lengths)
 
     def _worst(self, ran: Sequence[_Ran]) -> Iterator[WorstRow]:
@@ -239,6 +255,18 @@ def _spread(made: Sequence[Case]) -> list[Case]:
     pairs = [case for case in ordered if 1 in case.encoding.token_type_ids] or ordered
     picked = [ordered[-1], pairs[0], pairs[len(pairs) // 2], ordered[len(ordered) // 2]]
     return list({id(case): case for case in picked}.values())[:_DEPTH_ROWS]
+
+
+def _questions(ran: Sequence[_Ran]) -> Iterator[Answered]:
+    """Of rows with choices, which choice each model scores best."""
+    choices = [each for each in ran if each.case.row.choices and not each.case.again]
+    for _, group in groupby(choices, lambda each: (each.case.row.text, each.case.row.choices, each.case.row.label)):
+        answers = [each.answered for each in group]
+        reference, candidate = (
+            int(np.argmax([scores["score"] for scores in given]))
+            for given in ([each.reference for each in answers], [each.candidate for each in answers])
+        )
+        yield Answered({"choice": (reference,)}, {"choice": (candidate,)}, answers[0].truth)
 
 
 def _answers_not_finite(ran: Sequence[_Ran]) -> list[str]:

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from mobilebert_export.check.agreement import Agreement, Metric
+from mobilebert_export.check.agreement import Agreement
 from mobilebert_export.check.cases import Padding
 from mobilebert_export.check.comparison import OutputError
 from mobilebert_export.check.depth import Depth
+from mobilebert_export.check.scores import Metric
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Measured:
         rows: how many inputs were run.
         errors: of each output, padded and unpadded apart.
         agreements: of the answers.
-        metrics: of the answers that the data knows.
+        metrics: of the answers that the data knows, as the field scores them.
         unknown: the share of text that the vocabulary does not know.
         cut: the share of rows that its length cuts and the checkpoint would not; None where rows do not tell.
         depth: where it parts from the reference; None where nothing was computed.

@@ -96,10 +96,11 @@ def _numbers(measured: Measured) -> Iterable[str]:
     )
     yield _table(
         "Against the labels",
-        ("answer", "rows", "reference right", "model right", "a constant answer", "difference, 95 % interval"),
+        ("answer", "metric", "rows", "reference", "model", "a constant answer", "difference, 95 % interval"),
         [
             (
                 each.kind,
+                each.name,
                 each.rows,
                 f"{each.reference:.2%}",
                 f"{each.candidate:.2%}",
@@ -115,7 +116,8 @@ def _depth(depth: Depth) -> Iterable[str]:
     where = (
         "The error grows evenly."
         if depth.jump is None
-        else (f"The error grows most at <b>{escape(depth.jump)}</b>, by {depth.growth:.1f} dB.")
+        else f"The error grows most from {escape(depth.behind or 'the inputs')} to <b>{escape(depth.jump)}</b>, "
+        f"by {depth.growth:.1f} dB."
     )
     yield f"<h3>Where it parts from the reference</h3><p>{where}</p>{depth_plot(depth)}"
     rows = [

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from mobilebert_export.check.data import LabelledRow, chosen, read_rows
 from mobilebert_export.check.gate import Gate, Verdict
-from mobilebert_export.check.measure import Measurement
+from mobilebert_export.check.measure import LONGEST, Measurement
 from mobilebert_export.check.measured import Measured
 from mobilebert_export.check.rows import verification_rows
 from mobilebert_export.errors import UsageError
+from mobilebert_export.exported import refuse_length
 from mobilebert_export.runtimes.child import Limits
 from mobilebert_export.runtimes.interface import Runtime
 
@@ -81,6 +82,7 @@ def check(
     data: Path | None = None,
     gate: Gate | None = None,
     runtime: Runtime | None = None,
+    sequence_length: int | None = None,
     rows: int = ROWS,
     limits: Limits = Limits(),  # noqa: B008 - a frozen value
     progress: Callable[[str], None] = lambda _: None,
@@ -93,6 +95,8 @@ def check(
         data: `.jsonl` rows; without any, the demo's queries, with their labels where the checkpoint knows them.
         gate: the floors; the default ones without.
         runtime: what runs the models; LiteRT or ONNX Runtime, by the kind of the file, without.
+        sequence_length: tokens of a row that the app feeds. A model of another fixed length fails; without it, one that
+            cuts the text does. One that takes any length is checked up to this one.
         rows: the most rows of the data to use, chosen by their content.
         limits: of the child process that runs a model.
         progress: is told each step as it begins.
@@ -105,8 +109,18 @@ def check(
     if rows < 1:
         raise UsageError(f"expected at least 1 row of data, got {rows}")
     floors = gate or Gate.default()
+    if sequence_length is not None:
+        refuse_length(checkpoint, sequence_length)
+        floors = floors.of_length(sequence_length)
     text = _default_rows(checkpoint, rows) if data is None else chosen(read_rows(data), rows)
-    measurement = Measurement(checkpoint, text, progress, limits, typical=data is not None)
+    measurement = Measurement(
+        checkpoint,
+        text,
+        progress,
+        limits,
+        text_must_fit=data is not None or sequence_length is None,
+        longest=sequence_length or LONGEST,
+    )
     measured = [measurement.of(Path(model), runtime) for model in models]
     return CheckReport(
         checkpoint=checkpoint.directory,

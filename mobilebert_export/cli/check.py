@@ -40,6 +40,12 @@ def check(
     ] = None,
     report: Annotated[Path | None, typer.Option(help="Write an HTML page.", show_default=False)] = None,
     junit: Annotated[Path | None, typer.Option(help="Write JUnit XML.", show_default=False)] = None,
+    seq_len: Annotated[
+        int | None,
+        typer.Option(
+            help="Tokens of a row that the app feeds. Default: as many as the text needs.", show_default=False
+        ),
+    ] = None,
     rows: Annotated[int, typer.Option(min=1, help="The most rows of text to use.")] = 200,
     runtime: Annotated[
         RuntimeName | None,
@@ -47,7 +53,21 @@ def check(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
-    """Check that model files, of this package or of others, compute what a checkpoint does."""
+    """Check that model files, of this package or of others, compute what a checkpoint does.
+
+    A row of the data is JSON, {"text": …, "text_pair": …} or {"text": …} alone,
+    and where they are known:
+
+    "label": a class, by name or number; several that hold, as a list; the
+    number of a regression
+
+    "choices": texts to choose between, with the number of the right one, from 0,
+    as "label"
+
+    "tags": the class of each word of the text, as a list
+
+    "answer": {"text": …, "start": …}, a piece of the last text, from a character on
+    """
     for output in (report, junit):
         if output is not None:
             refuse_unusable(output, overwrite=True)  # before minutes of work
@@ -66,6 +86,7 @@ def check(
             models,
             data=data,
             gate=floors,
+            sequence_length=seq_len,
             runtime=None if runtime is None else Runtime(runtime.value),
             rows=rows,
             progress=status.update,
@@ -115,13 +136,14 @@ def _show(checked: "Checked") -> None:
         )
     for metric in measured.metrics:
         _say(
-            f"  right        {metric.candidate:.1%} of {metric.kind}, the reference {metric.reference:.1%}, a constant "
-            f"answer {metric.constant:.1%}; difference {100 * metric.low:+.1f} to {100 * metric.high:+.1f} points"
+            f"  {metric.name:<12} {metric.candidate:.1%} ({metric.kind}), the reference {metric.reference:.1%}, "
+            f"a constant answer {metric.constant:.1%}; "
+            f"difference {100 * metric.low:+.1f} to {100 * metric.high:+.1f} points"
         )
     depth = measured.depth
     if depth is not None and depth.points:
-        grows = "evenly" if depth.jump is None else f"most at {depth.jump}, by {depth.growth:.1f} dB"
-        _say(f"  depth        the error grows {grows}")
+        where = f"most from {depth.behind or 'the inputs'} to {depth.jump}, by {depth.growth:.1f} dB"
+        _say(f"  depth        the error grows {'evenly' if depth.jump is None else where}")
         if depth.constants is not None:
             _say(f"  constants    {depth.constants:.1f} dB at the outputs, computed in real numbers")
     for remark in measured.remarks:

@@ -57,6 +57,7 @@ def test_honest_and_wrong_together(honest: Path, tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (1, "")
     lines = done.stdout.splitlines()
     assert lines[0] == f"{honest}  passed"
+    assert any(line.startswith("  accuracy     ") and "the reference" in line for line in lines)
     below = lines[lines.index(f"{wrong}  FAILED") + 1 :]
     assert below[0].startswith("  FAILED       ")  # failing lines on top
     first_number = next(index for index, line in enumerate(below) if not line.startswith("  FAILED"))
@@ -108,6 +109,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "unknown label": (["m.tflite", "--data", "label.jsonl"], "expected one of the model's 150 labels, got 'nonsense'"),
     "unknown gate key": (["m.tflite", "--gate", "bad.toml"], "got sqrn"),
     "no rows": (["m.tflite", "--rows", "0"], "--rows"),
+    "length that no row has": (["m.tflite", "--seq-len", "129"], "from 2 to the model's 128 positions, got 129"),
     "runtime of the other format": (["m.tflite", "--runtime", "onnxruntime"], "expected a runtime for .tflite files"),
     "unknown runtime": (["m.tflite", "--runtime", "mine"], "--runtime"),
     "report into no directory": (["m.tflite", "--report", "none/r.html"], "expected an output in a directory"),
@@ -161,7 +163,7 @@ def test_every_head(architecture: str, tmp_path: Path, call: Call) -> None:
     model = random_model(architecture, "near_one", vocab_size=VOCABULARY_SIZE)
     directory = write_checkpoint(model, tmp_path / "checkpoint")
     export_tflite(load_checkpoint(directory), tmp_path / "m.tflite", sequence_length=16)
-    done = call(directory, "m.tflite", "--rows", 8, "--json", cwd=tmp_path)
+    done = call(directory, "m.tflite", "--rows", 8, "--seq-len", 16, "--json", cwd=tmp_path)
     told = json.loads(done.stdout)["models"][0]
     assert [line["text"] for line in told["lines"] if not line["passed"]] == []
     kinds = {

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from mobilebert_export.check.agreement import Metric
 from mobilebert_export.check.comparison import OutputError
 from mobilebert_export.check.gate import Gate
 from mobilebert_export.check.measured import Measured
+from mobilebert_export.check.scores import Metric
 from mobilebert_export.errors import UsageError
 
 MEASURED = Measured(
@@ -61,7 +61,7 @@ def test_length_is_asked_for_exactly(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("labels", "judged"), [(99, False), (100, True)])
 def test_loss_of_answers_is_judged_where_there_are_enough_to_tell(labels: int, judged: bool, tmp_path: Path) -> None:
-    metric = Metric("label", labels, 0.9, 0.8, 0.1, None, low=-0.15, high=-0.05)
+    metric = Metric("label", "accuracy", labels, 0.9, 0.8, 0.1, None, low=-0.15, high=-0.05)
     verdict = gate("[every]\nsqnr = 1\nmetric_loss = 0.1", tmp_path).judge(replace(MEASURED, metrics=(metric,)))
     assert [line.value for line in verdict.lines if line.key == "metric_loss"] == ([0.15] if judged else [])
     assert verdict.passed != judged

@@ -5,6 +5,7 @@ import importlib
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,14 @@ from mobilebert_export.check.data import chosen, read_rows
 from mobilebert_export.check.gate import Gate, Verdict
 from mobilebert_export.check.measure import Measurement
 from mobilebert_export.check.measured import Measured
+from mobilebert_export.check.run import check
 from mobilebert_export.export import export_tflite
-from mobilebert_export.precisions import Precision
+from mobilebert_export.precisions import CALIBRATED, Precision
 from tests import mutants
 
 LENGTH = 64
 ROWS = 12
+FULL_SIZE_LENGTH = 48  # the demo's queries fit
 LABELLED = 32  # enough to tell whether the reference answers by chance
 PROJECT = Path(__file__).parents[2]
 # By how much a layer is disturbed: what its files' own rounding must not hide.
@@ -58,10 +61,15 @@ def honest(demo: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Export
     def export(precision: str) -> Path:
         path = directory / f"{precision}.tflite"
         if not path.exists():
-            export_tflite(demo, path, precision=precision, sequence_length=LENGTH, calibration=FEW)
+            exported(demo, path, precision)
         return path
 
     return export
+
+
+def exported(checkpoint: Checkpoint, path: Path, precision: str, *, length: int = LENGTH) -> None:
+    fit = FEW if Precision(precision) in CALIBRATED else None
+    export_tflite(checkpoint, path, precision=precision, sequence_length=length, calibration=fit)
 
 
 def judged(measured: Measured) -> Verdict:
@@ -120,11 +128,28 @@ def test_noise_in_a_layer_fails(
     measured = measurement.of(mutants.mutant(honest(precision), tmp_path / "mutant.tflite", change))
     assert "constants" in failing(judged(measured))
     assert measured.depth is not None
-    # A fitted file is compared once in each layer: of its first layer there is nothing before to jump from, and of its
-    # last one nothing behind but the outputs, where integers make noise of their own.
-    if 0 < layer < 3 or measured.depth.own_coordinates:
-        assert measured.depth.jump is not None
-        assert measured.depth.jump.startswith(f"mobilebert.encoder.layer.{layer}.")
+    assert measured.depth.jump is not None
+    assert measured.depth.jump.startswith(f"mobilebert.encoder.layer.{layer}.")
+
+
+@pytest.mark.parametrize(
+    ("part", "behind", "jump"),
+    [
+        ("layer.3.ffn.0.", "layer.3.attention.self.probabilities", "layer.3.ffn.0.intermediate"),
+        ("layer.3.ffn.1.", "layer.3.ffn.0.intermediate", "layer.3.ffn.1.intermediate"),
+        ("layer.3.dense.", "layer.3.intermediate", "mobilebert.pooler"),
+        ("logits.", "mobilebert.pooler", "logits"),
+    ],
+)
+def test_fault_in_the_last_layer_of_a_fitted_file_is_located(
+    part: str, behind: str, jump: str, honest: Export, measurement: Measurement, tmp_path: Path
+) -> None:
+    change = mutants.constants(lambda name: part in name and ".weight" in name, mutants.noise(0.5))
+    measured = measurement.of(mutants.mutant(honest("int8"), tmp_path / "mutant.tflite", change))
+    assert failing(judged(measured)) & {"constants", "landmarks"}
+    depth = measured.depth
+    assert depth is not None
+    assert [str(name).removeprefix("mobilebert.encoder.") for name in (depth.behind, depth.jump)] == [behind, jump]
 
 
 @pytest.mark.slow
@@ -138,7 +163,7 @@ def test_layer_disturbed_in_other_ways_fails(
     elements = (lambda values: values * (1 + share)) if how == "scale" else mutants.noise(share, seed=int(how[-1]))
     change = mutants.constants(mutants.of_layer(layer), elements)
     measured = measurement.of(mutants.mutant(honest(precision), tmp_path / "mutant.tflite", change))
-    assert "constants" in failing(judged(measured))
+    assert failing(judged(measured)) & {"constants", "landmarks"}
 
 
 @pytest.mark.slow
@@ -152,12 +177,12 @@ def test_stressed_model_passes_where_it_is_honest_alone(
     made = stress.stress(demo.model, stress.Kind(kind), magnitude=magnitude, seed=0)
     stressed = dataclasses.replace(demo, model=made.stressed)
     path = tmp_path / "honest.tflite"
-    export_tflite(stressed, path, precision=precision, sequence_length=LENGTH, calibration=FEW)
+    exported(stressed, path, precision)
     measurement = Measurement(stressed, chosen(read_rows(EVALUATION), ROWS))
     assert failing(judged(measurement.of(path))) == set()
     change = mutants.constants(mutants.of_layer(1), mutants.noise(DISTURBED[precision], seed=1))
     wrong = mutants.mutant(path, tmp_path / "mutant.tflite", change)
-    assert "constants" in failing(judged(measurement.of(wrong)))
+    assert failing(judged(measurement.of(wrong))) & {"constants", "landmarks"}
 
 
 def test_only_the_file_shows_an_understated_version(honest: Export, measurement: Measurement, tmp_path: Path) -> None:
@@ -174,6 +199,19 @@ def test_infinite_mask_is_a_finding_though_every_answer_is_right(
     assert failing(judged(measured)) == {"finding"}
     assert any(finding.startswith("constant attention_mask.table holds 1 value") for finding in measured.findings)
     assert any("tensor(s) that are not finite: attention_mask.additive" in finding for finding in measured.findings)
+
+
+@pytest.mark.parametrize("overflow", [False, True])
+def test_nan_hidden_behind_a_relu_is_a_finding_though_every_answer_is_right(
+    overflow: bool, honest: Export, measurement: Measurement, tmp_path: Path
+) -> None:
+    change = partial(mutants.hidden_nan, overflow=overflow)
+    measured = measurement.of(mutants.mutant(honest("none"), tmp_path / "mutant.tflite", change))
+    assert failing(judged(measured)) == {"finding"}
+    (finding,) = measured.findings
+    assert finding.startswith("tensor(s) that are not finite: ")
+    assert ("overflown" if overflow else "undefined") in finding
+    assert measured.agreements[0].share == 1.0
 
 
 def test_constant_answer_is_no_better_than_chance(honest: Export, measurement: Measurement, tmp_path: Path) -> None:
@@ -225,12 +263,24 @@ def test_file_longer_than_the_checkpoint_fails(honest: Export, tmp_path: Path) -
     assert not judged(measured).passed
 
 
-def test_file_too_short_for_the_text_fails(demo: Checkpoint, measurement: Measurement, tmp_path: Path) -> None:
-    export_tflite(demo, tmp_path / "short.tflite", sequence_length=8)
-    assert failing(judged(measurement.of(tmp_path / "short.tflite"))) == {"cut"}
-    # The demo's own queries say nothing of the text that somebody's model will meet.
-    unknown_text = dataclasses.replace(measurement, typical=False)
-    assert failing(judged(unknown_text.of(tmp_path / "short.tflite"))) == set()
+@pytest.mark.parametrize("precision", EACH_KIND)
+def test_file_too_short_for_the_text_fails(precision: str, demo: Checkpoint, tmp_path: Path) -> None:
+    short = tmp_path / "short.tflite"
+    exported(demo, short, precision, length=8)
+    (checked,) = check(demo, [short], rows=ROWS).models
+    assert failing(checked.verdict) == {"cut"}
+    # Who says that this length is meant is believed, as long as his own text does not say otherwise.
+    (meant,) = check(demo, [short], rows=ROWS, sequence_length=8).models
+    assert failing(meant.verdict) == set()
+    (own,) = check(demo, [short], data=EVALUATION, rows=ROWS, sequence_length=8).models
+    assert failing(own.verdict) == {"cut"}
+
+
+@pytest.mark.parametrize("length", [32, 128])
+def test_file_of_another_length_than_the_app_feeds_fails(length: int, honest: Export, demo: Checkpoint) -> None:
+    (checked,) = check(demo, [honest("none")], rows=2, sequence_length=length).models
+    assert failing(checked.verdict) == {"length"}
+    assert str(checked.verdict.lines[0]) == f"length of a row: 64, expected exactly {length}"
 
 
 def test_verdict_depends_neither_on_row_order_nor_on_threads(honest: Export, demo: Checkpoint) -> None:
@@ -251,16 +301,18 @@ def test_verdict_depends_neither_on_row_order_nor_on_threads(honest: Export, dem
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["none", "dynamic", "int8"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_full_size_file_passes_where_it_is_honest_alone(
     precision: str, trained_directory: Path, tmp_path: Path
 ) -> None:
     checkpoint = load_checkpoint(trained_directory)
     path = tmp_path / "model.tflite"
-    export_tflite(checkpoint, path, precision=precision, sequence_length=LENGTH, calibration=FEW)
-    measurement = Measurement(checkpoint, chosen(read_rows(EVALUATION), ROWS))
+    exported(checkpoint, path, precision, length=FULL_SIZE_LENGTH)
+    measurement = Measurement(checkpoint, chosen(read_rows(EVALUATION), 4))
     assert failing(judged(measurement.of(path))) == set()
     for layer in (0, checkpoint.config.num_hidden_layers - 1):
         change = mutants.constants(mutants.of_layer(layer), mutants.noise(DISTURBED[precision]))
-        wrong = mutants.mutant(path, tmp_path / "mutant.tflite", change)
-        assert "landmarks" in failing(judged(measurement.of(wrong)))
+        measured = measurement.of(mutants.mutant(path, tmp_path / "mutant.tflite", change))
+        assert "landmarks" in failing(judged(measured))
+        assert measured.depth is not None
+        assert str(measured.depth.jump).startswith(f"mobilebert.encoder.layer.{layer}.")

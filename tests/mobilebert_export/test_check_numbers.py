@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from mobilebert_export.check.agreement import Answered, agreements, metrics
+from mobilebert_export.check.agreement import Answered, agreements
 from mobilebert_export.check.answers import Kind
 from mobilebert_export.check.comparison import compare, summarize
+from mobilebert_export.check.scores import metrics
 
 
 def test_one_row_with_known_numbers() -> None:

@@ -16,8 +16,10 @@ from mobilebert_export.check.data import chosen, read_rows
 from mobilebert_export.check.gate import Gate
 from mobilebert_export.check.measure import Measurement
 from mobilebert_export.check.measured import Measured
+from mobilebert_export.check.run import check
 from mobilebert_export.emitters.onnx import emit
 from mobilebert_export.lowering import Coordinates, lower
+from mobilebert_export.onnx_export import export_onnx
 from mobilebert_export.precisions import CALIBRATED, Precision, apply
 from mobilebert_export.runtimes.interface import UnknownOperatorError
 from mobilebert_export.runtimes.onnx_real_arithmetic import without_rounding
@@ -69,6 +71,8 @@ def test_honest_file_passes(precision: str, honest: Export, measurement: Measure
     assert failing(measured) == set()
     assert measured.precision == precision
     assert measured.length is None
+    assert measured.rows > 2 * ROWS  # each padded and as it is
+    assert [metric.rows for metric in measured.metrics] == [ROWS]  # its label counts once
     assert measured.depth is not None
     assert measured.depth.constants is not None
     assert measured.depth.jump is None
@@ -77,6 +81,8 @@ def test_honest_file_passes(precision: str, honest: Export, measurement: Measure
 WRONG = {
     "swapped input": onnx_mutants.swapped_inputs,
     "dropped mask": onnx_mutants.DROPPED_MASK,
+    "token types ignored": onnx_mutants.TOKEN_TYPES_IGNORED,
+    "off by one in the trigram": onnx_mutants.SHIFTED_TRIGRAM,
     "wrong label order": onnx_mutants.TURNED_LABELS,
 }
 
@@ -85,7 +91,41 @@ WRONG = {
 @pytest.mark.parametrize("precision", ["none", "int8", pytest.param("dynamic", marks=pytest.mark.slow)])
 def test_mutant_fails(precision: str, name: str, honest: Export, measurement: Measurement, tmp_path: Path) -> None:
     wrong = onnx_mutants.mutant(honest(precision), tmp_path / "mutant.onnx", WRONG[name])
-    assert failing(measurement.of(wrong)) >= {"sqnr", "constants"}
+    assert failing(measurement.of(wrong)) >= {"constants"}
+
+
+@pytest.mark.parametrize("opset", [9, 99])
+@pytest.mark.parametrize("precision", ["none", "int8"])
+def test_opset_of_the_past_or_the_future_fails(
+    precision: str, opset: int, honest: Export, measurement: Measurement, tmp_path: Path
+) -> None:
+    wrong = onnx_mutants.stamped(honest(precision), tmp_path / "mutant.onnx", opset)
+    assert "finding" in failing(measurement.of(wrong))
+
+
+def test_nan_hidden_behind_a_relu_is_a_finding_though_every_answer_is_right(
+    honest: Export, measurement: Measurement, tmp_path: Path
+) -> None:
+    measured = measurement.of(onnx_mutants.mutant(honest("none"), tmp_path / "mutant.onnx", onnx_mutants.hidden_nan))
+    assert failing(measured) == {"finding"}
+    assert measured.findings == ("tensor(s) that are not finite: undefined",)
+    assert measured.agreements[0].share == 1.0
+
+
+def test_file_of_any_length_is_run_up_to_the_length_that_is_asked_for(honest: Export, demo: Checkpoint) -> None:
+    measurement = Measurement(demo, chosen(read_rows(EVALUATION), 1), longest=20)
+    measured = measurement.of(honest("none"))
+    assert failing(measured) == set()
+    assert max(row.tokens for row in measured.worst) == 20
+
+
+def test_file_of_another_length_fails(demo: Checkpoint, tmp_path: Path) -> None:
+    short = tmp_path / "short.onnx"
+    export_onnx(demo, short, sequence_length=8)
+    (checked,) = check(demo, [short], rows=ROWS).models
+    assert failing(checked.measured) == {"cut"}
+    (longer,) = check(demo, [short], rows=ROWS, sequence_length=32).models
+    assert {line.key for line in longer.verdict.lines if not line.passed} == {"length"}
 
 
 @pytest.mark.parametrize("layer", [1, pytest.param(0, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow)])
@@ -97,10 +137,8 @@ def test_disturbed_layer_fails(
     measured = measurement.of(onnx_mutants.mutant(honest(precision), tmp_path / "mutant.onnx", change))
     assert failing(measured) >= {"constants"}
     assert measured.depth is not None
-    # As of a fitted `.tflite` file: behind the last layer stand only the outputs.
-    if 0 < layer < 3 or measured.depth.own_coordinates:
-        assert measured.depth.jump is not None
-        assert measured.depth.jump.startswith(f"mobilebert.encoder.layer.{layer}.")
+    assert measured.depth.jump is not None
+    assert measured.depth.jump.startswith(f"mobilebert.encoder.layer.{layer}.")
 
 
 def test_foreign_rounding_that_stands_for_a_relu_still_is_one() -> None:
