@@ -1,19 +1,21 @@
 """The harness: every model on every core that was asked for."""
 
 from collections.abc import Callable, Sequence
+from itertools import product
 from pathlib import Path
 
 from mobilebert_benchmarks.cores import HOST, cores
 from mobilebert_benchmarks.emulation.measure import measure
 from mobilebert_benchmarks.emulation.setup import ArmSide
-from mobilebert_benchmarks.errors import ModelError
+from mobilebert_benchmarks.errors import ModelError, SetupError
 from mobilebert_benchmarks.host.measure import busy
 from mobilebert_benchmarks.host.measure import measure as measure_host
+from mobilebert_benchmarks.host.profile import runner
 from mobilebert_benchmarks.model_file import ModelFile, read_model
 from mobilebert_benchmarks.phone import Phone
 from mobilebert_benchmarks.phone import measure as measure_phone
-from mobilebert_benchmarks.results import CoreResult, Report, Weighted
-from mobilebert_benchmarks.traffic import shares, weighted
+from mobilebert_benchmarks.results import CoreResult, Report, TimedResult
+from mobilebert_benchmarks.traffic import shares, weighted, weighted_times
 
 
 def read_models(paths: Sequence[Path]) -> tuple[ModelFile, ...]:
@@ -50,27 +52,37 @@ def run(
         cpus: names of cores; `known` has checked them.
         runs: inferences to time on this machine and the phone.
         phone: to measure on too; needs `arm`, whose runner it is given.
-        lengths: of the texts that weigh the counts, in tokens; without any, each file's longest signature is counted.
+        lengths: of the texts that weigh the results, in tokens; without any, each file's longest signature is measured.
         progress: is told what happens.
 
     Raises:
         BenchmarkError: the phone fails, a model is refused, or the guest is not what it should be.
     """
-    warning = busy() if HOST in cpus else None  # before this makes it busy
-    longest = [(model, model.signatures[-1]) for model in models]
-    timed = measure_host(longest, runs, progress) if HOST in cpus else ()
-    if arm is None:
-        return Report(None, (), timed=timed, busy=warning)
-    if phone is not None:
-        timed += measure_phone(phone, arm, longest, runs, progress)
+    taken = {model.name: shares(model, lengths) for model in models}
+    each = [(model, signature) for model in models for signature in taken[model.name]]
+    timed: list[TimedResult] = []
+    warnings: list[str] = []
+    if HOST in cpus:
+        warnings += filter(None, [busy()])  # before this makes it busy
+        try:
+            profiler = runner()
+        except SetupError as error:
+            profiler = None
+            warnings.append(f"no times by operator: {error}")
+        timed += measure_host(each, runs, progress, profiler=profiler)
+    if arm is not None and phone is not None:
+        timed += measure_phone(phone, arm, each, runs, progress)
     results: list[CoreResult] = []
-    means: list[Weighted] = []
-    for name in (name for name in cpus if name != HOST):
-        for model in models:
-            progress(f"counting {model.name} on {name}")
-            taken = shares(model, lengths) if lengths else {model.signatures[-1]: 1.0}
-            counted = [measure(arm, cores()[name], model, signature) for signature in taken]
-            results += counted
-            if lengths:
-                means.append(weighted(counted, {signature.length: share for signature, share in taken.items()}))
-    return Report(arm.versions, tuple(results), tuple(means), timed, warning)
+    emulated = [cores()[name] for name in cpus if name != HOST]
+    if arm is not None:
+        for core, (model, signature) in product(emulated, each):
+            progress(f"counting {model.name} on {core.name}")
+            results.append(measure(arm, core, model, signature))
+    return Report(
+        versions=arm.versions if arm is not None else None,
+        results=tuple(results),
+        weighted=weighted(results, taken) if lengths else (),
+        timed=tuple(timed),
+        weighted_times=weighted_times(timed, taken) if lengths else (),
+        warnings=tuple(warnings),
+    )

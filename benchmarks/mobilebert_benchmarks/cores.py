@@ -41,7 +41,9 @@ class Core:
         features: which of `HWCAP` and `HWCAP2` it has; it has no other of them.
         clock_ghz: of the phones named, for estimates of time.
         caches: data caches, from the first level on.
-        mca_cpu: llvm-mca's model of it.
+        mca_cpu: llvm-mca's model of it, or of the core closest to it.
+        mca_llvm: the oldest LLVM of which that is known; older ones may take another core's model without a word.
+        mca_float: whether the model can be believed where floats are multiplied.
     """
 
     name: str
@@ -52,6 +54,8 @@ class Core:
     clock_ghz: float
     caches: tuple[Cache, ...]
     mca_cpu: str
+    mca_llvm: int
+    mca_float: bool
 
 
 @cache
@@ -68,6 +72,8 @@ def cores() -> dict[str, Core]:
             clock_ghz=fields["clock_ghz"],
             caches=tuple(Cache(**level) for level in fields["caches"]),
             mca_cpu=fields["mca_cpu"],
+            mca_llvm=fields["mca_llvm"],
+            mca_float=fields["mca_float"],
         )
         for name, fields in described.items()
     }

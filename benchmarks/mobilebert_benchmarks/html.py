@@ -32,7 +32,8 @@ def page(report: Report) -> str:
 
 def _section(table: Table) -> Iterator[str]:
     yield f"<h2>{escape(table.title)}</h2>"
-    yield _chart(table)
+    if table.bars:
+        yield _chart(table)
     yield f"<table><tr>{''.join(f'<th>{escape(column)}</th>' for column in table.columns)}</tr>"
     for row in table.rows:
         yield f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>"

@@ -25,6 +25,7 @@ class Arithmetic(str, Enum):
     """In what the Linear layers multiply."""
 
     INT8 = "int8"
+    INT16 = "int16"  # with weights of 8 bits; the runtime has plain reference kernels alone
     FLOAT = "float"
 
 
@@ -46,7 +47,7 @@ class ModelFile:
         size: in bytes.
         sha256: of its content.
         signatures: by length, shortest first; never empty.
-        arithmetic: of most weights of its FULLY_CONNECTED operators.
+        arithmetic: in which most weights of its FULLY_CONNECTED operators are multiplied.
     """
 
     path: Path
@@ -101,15 +102,22 @@ def _contents(content: bytes) -> tuple[tuple[Signature, ...], Arithmetic]:
         for index, code in enumerate(codes)
         if max(code.BuiltinCode(), code.DeprecatedBuiltinCode()) == schema.BuiltinOperator.FULLY_CONNECTED
     }
-    elements = {Arithmetic.INT8: 0, Arithmetic.FLOAT: 0}
+    elements = dict.fromkeys(Arithmetic, 0)
     graph = model.Subgraphs(0)
     for index in range(_few(graph.OperatorsLength())):
         operator = graph.Operators(index)
         if operator.OpcodeIndex() in linear:
-            weights = graph.Tensors(operator.Inputs(1))
-            narrow = weights.Type() in {schema.TensorType.INT8, schema.TensorType.INT4, schema.TensorType.UINT8}
-            elements[Arithmetic.INT8 if narrow else Arithmetic.FLOAT] += prod(_shape(weights))
+            multiplied, weights = (graph.Tensors(operator.Inputs(place)) for place in range(2))
+            elements[_arithmetic(multiplied.Type(), weights.Type())] += prod(_shape(weights))
     return signatures, max(elements, key=lambda arithmetic: elements[arithmetic])
+
+
+def _arithmetic(multiplied: int, weights: int) -> Arithmetic:
+    from ai_edge_litert.schema_py_generated import TensorType
+
+    if multiplied == TensorType.INT16:
+        return Arithmetic.INT16
+    return Arithmetic.INT8 if weights in {TensorType.INT8, TensorType.INT4, TensorType.UINT8} else Arithmetic.FLOAT
 
 
 def _signature(model: "Model", index: int) -> Signature:

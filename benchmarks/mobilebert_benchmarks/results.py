@@ -1,11 +1,24 @@
 """What the harness found, as values: measured by one module, shown, compared and stored by others."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 from mobilebert_benchmarks.emulation.delegation import Delegation
 from mobilebert_benchmarks.emulation.instructions import Kind
+from mobilebert_benchmarks.emulation.mca import CALIBRATION, LABEL, Estimate
 from mobilebert_benchmarks.emulation.tools import Versions
+
+_Result = TypeVar("_Result")
+_Key = TypeVar("_Key", bound=Hashable)
+
+
+def grouped(results: Iterable[_Result], key: Callable[[_Result], _Key]) -> dict[_Key, list[_Result]]:
+    """The results that share a key, in their order."""
+    groups: dict[_Key, list[_Result]] = {}
+    for result in results:
+        groups.setdefault(key(result), []).append(result)
+    return groups
 
 
 @dataclass(frozen=True)
@@ -23,6 +36,8 @@ class CoreResult:
         peak_memory_bytes: most memory in use at once, code and runtime included.
         set_up_instructions: from load to the first answer, which is the first inference's.
         delegation: how much of the model the delegate took, seen in a run of its own.
+        operators: instructions of each kernel, highest first, seen in the same run.
+        estimate: of the time, or why there is none.
         output_hash: of the outputs' bytes.
     """
 
@@ -36,6 +51,8 @@ class CoreResult:
     peak_memory_bytes: int
     set_up_instructions: int
     delegation: Delegation
+    operators: Mapping[str, int]
+    estimate: Estimate | str
     output_hash: str
 
     def to_dict(self) -> dict[str, object]:
@@ -44,6 +61,7 @@ class CoreResult:
             **vars(self),
             "mix": {kind.value: count for kind, count in self.mix.items()},
             "delegation": {**vars(self.delegation), "whole": self.delegation.whole},
+            "estimate": {"absent": self.estimate} if isinstance(self.estimate, str) else self.estimate.to_dict(),
         }
 
 
@@ -63,6 +81,7 @@ class TimedResult:
         spread: of the rounds' medians, from the smallest to the largest, as a share of the median.
         cold_start_ms: from opening the file, in memory already, to the first answer.
         peak_memory_bytes: most that the process grew by from before the model was loaded; on a phone most that it had.
+        operators_ms: of each kernel, highest first, in runs of their own; empty where nothing tells.
     """
 
     model: str
@@ -76,6 +95,7 @@ class TimedResult:
     spread: float
     cold_start_ms: float
     peak_memory_bytes: int
+    operators_ms: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -96,6 +116,25 @@ class Weighted:
 
 
 @dataclass(frozen=True)
+class WeightedTime:
+    """One model on a real machine, over texts of a given distribution of lengths.
+
+    Attributes:
+        model: the model file's name without its suffix.
+        cpu: `host`, or `adb:` and the phone's serial.
+        threads: of the delegate.
+        mean_ms: over the texts, of the medians of the shortest signatures that hold them.
+        shares: which share of the texts takes the signature of which length.
+    """
+
+    model: str
+    cpu: str
+    threads: int
+    mean_ms: float
+    shares: Mapping[int, float]
+
+
+@dataclass(frozen=True)
 class Report:
     """All of one run of the harness.
 
@@ -103,15 +142,17 @@ class Report:
         versions: what the counts depend on beside the models; None where nothing was emulated.
         results: by core, then by model, in the order asked for; with texts, each signature that they take.
         weighted: over the texts that were given, if any.
-        timed: on this machine and on a phone, if asked for.
-        busy: a warning if others used this machine, or None.
+        timed: on this machine and on a phone, if asked for; with texts, each signature that they take.
+        weighted_times: over the texts that were given, if any.
+        warnings: what may mislead, or was asked for and is not here.
     """
 
     versions: Versions | None
     results: tuple[CoreResult, ...]
     weighted: tuple[Weighted, ...] = ()
     timed: tuple[TimedResult, ...] = ()
-    busy: str | None = None
+    weighted_times: tuple[WeightedTime, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def notes(self) -> tuple[str, ...]:
         """What a reader of the numbers must know."""
@@ -120,16 +161,26 @@ class Report:
             notes.append(
                 f"Instructions of one inference, one thread; LiteRT {self.versions.litert} for Linux on aarch64 (not "
                 f"Android) under QEMU {self.versions.qemu}, libc {self.versions.libc}. Cache misses are modelled. "
-                "Outside: operators that the delegate leaves to the interpreter; with ! more than lookups of tables."
+                "Outside: operators that the delegate leaves to the interpreter, in capitals below; with ! more than "
+                "lookups of tables."
             )
+            notes += self._estimates()
         if self.timed:
-            notes.append(
-                "Times: models take turns; memory is what the process grows by. No times by operator: LiteRT's "
-                "Python has no profiler."
+            notes.append("Times: models take turns; memory is what the process grows by.")
+        return (*notes, *(f"Warning: {warning}." for warning in self.warnings))
+
+    def _estimates(self) -> Iterator[str]:
+        """What the estimates are made of, and why some are not there."""
+        low, high = CALIBRATION
+        made_by = dict.fromkeys(each.estimate.made_by for each in self.results if isinstance(each.estimate, Estimate))
+        if made_by:
+            yield (
+                f"Milliseconds: {LABEL}. A lower bound ({'; '.join(made_by)}) times {low} to {high:g}, by which "
+                "published times exceed such bounds."
             )
-        if self.busy is not None:
-            notes.append(f"Warning: {self.busy}.")
-        return tuple(notes)
+        absent = [each for each in self.results if isinstance(each.estimate, str)]
+        for (cpu, reason), without in grouped(absent, lambda each: (each.cpu, each.estimate)).items():
+            yield f"No milliseconds on {cpu} for {', '.join(dict.fromkeys(each.model for each in without))}: {reason}."
 
     def to_dict(self) -> dict[str, object]:
         """For JSON."""
@@ -138,5 +189,6 @@ class Report:
             "results": [result.to_dict() for result in self.results],
             "weighted": [vars(result) for result in self.weighted],
             "timed": [vars(result) for result in self.timed],
-            "busy": self.busy,
+            "weighted_times": [vars(result) for result in self.weighted_times],
+            "warnings": list(self.warnings),
         }

@@ -1,6 +1,7 @@
 """`mobilebert-export benchmark`: what model files cost to run on ARM cores, which are emulated."""
 
 import json as json_module
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,12 +11,14 @@ from mobilebert_export.cli.terminal import printable
 from mobilebert_export.files import placed_whole, refuse_unusable
 
 _LONGEST_TEXT = 1 << 16  # tokens; longer ones count as this long
+_ANY_WIDTH = 10_000
 
 if TYPE_CHECKING:
     from mobilebert_benchmarks.baseline import Baseline
     from mobilebert_benchmarks.results import Report
     from mobilebert_benchmarks.table import Table
     from rich.console import Console
+    from rich.table import Table as RichTable
 
 
 def benchmark(
@@ -128,16 +131,32 @@ def _show(report: "Report") -> None:
     for table in tables(report):
         console.print()
         console.print(printable(table.title, console.encoding), style="bold")
-        console.print(_rendered(table, console))
+        for part in _fitting(table, console):
+            console.print(part, crop=False)  # a column wider than the terminal
 
 
-def _rendered(table: "Table", console: "Console") -> object:
+def _fitting(table: "Table", console: "Console") -> "Iterator[RichTable]":
+    """The table in as few parts as fit the width, one below the other, each with the first column."""
+    start = 1
+    while start < len(table.columns):
+        end = len(table.columns)
+        part = _part(table, start, end, console)
+        while end > start + 1 and part.width is not None and part.width > console.width:
+            end -= 1
+            part = _part(table, start, end, console)
+        yield part
+        start = end
+
+
+def _part(table: "Table", start: int, end: int, console: "Console") -> "RichTable":
     from rich import box
     from rich.table import Table as RichTable
 
-    rendered = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for position, column in enumerate(table.columns):
-        rendered.add_column(column, justify="right" if position else "left", overflow="fold")
+    part = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for position in (0, *range(start, end)):
+        name = printable(table.columns[position], console.encoding)
+        part.add_column(name, justify="right" if position else "left", no_wrap=True)
     for row in table.rows:
-        rendered.add_row(*(printable(cell, console.encoding) for cell in row))
-    return rendered
+        part.add_row(*(printable(cell, console.encoding) for cell in (row[0], *row[start:end])))
+    part.width = console.measure(part, options=console.options.update(width=_ANY_WIDTH)).maximum
+    return part

@@ -39,6 +39,12 @@ def demo_dynamic(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _demo(tmp_path_factory, Precision.DYNAMIC)
 
 
+@pytest.fixture(scope="session")
+def demo_int16(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo model with activations of 16 bits, at 16 tokens."""
+    return _demo(tmp_path_factory, Precision.INT16)
+
+
 def _demo(factory: pytest.TempPathFactory, precision: Precision) -> Path:
     path = factory.mktemp("demo") / f"demo-{precision.value}.tflite"
     export_tflite(load_checkpoint(CHECKPOINT), path, precision=precision, sequence_length=16)

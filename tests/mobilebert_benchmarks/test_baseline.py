@@ -29,6 +29,8 @@ def result(instructions: int, model: str = "model", cpu: str = "cortex-a76") -> 
         peak_memory_bytes=4096,
         set_up_instructions=1,
         delegation=Delegation(1, 10, {"GATHER": 2}),
+        operators={"GATHER": 1},
+        estimate="none here",
         output_hash="0" * 16,
     )
 

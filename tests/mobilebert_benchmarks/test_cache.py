@@ -8,7 +8,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
-from mobilebert_benchmarks.emulation.cache import built, default_root, whole
+from mobilebert_benchmarks.emulation import cache
+from mobilebert_benchmarks.emulation.cache import built, default_root, prune, whole
 from mobilebert_benchmarks.errors import SetupError
 
 
@@ -136,3 +137,26 @@ def test_the_users_cache_directory_is_honoured(monkeypatch: pytest.MonkeyPatch, 
     assert default_root() == tmp_path / "mobilebert-export" / "arm"
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")  # which the XDG specification says to ignore
     assert default_root() == Path.home() / ".cache" / "mobilebert-export" / "arm"
+
+
+def test_what_is_of_no_use_any_more_is_removed(tmp_path: Path) -> None:
+    assert prune(tmp_path / "none yet", keep=()) == ()
+    for key in ("key", "older", "host"):
+        built(tmp_path, key, write)
+    (tmp_path / "unfinished-abc").mkdir()
+    assert prune(tmp_path, keep={"key", "host"}) == ("older", "unfinished-abc")
+    assert whole(tmp_path / "key")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["host", "key", "lock"]
+    assert prune(tmp_path, keep={"key", "host"}) == ()
+
+
+def test_nothing_is_removed_while_another_builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    process = start_hanging(tmp_path)
+    monkeypatch.setattr(cache, "_LOCK_SECONDS", 0.2)
+    try:
+        with pytest.raises(SetupError, match=r"expected another setup to end within 0 s"):
+            prune(tmp_path, keep=())
+        assert list(tmp_path.glob("unfinished-*")) != []
+    finally:
+        process.kill()
+        process.join()

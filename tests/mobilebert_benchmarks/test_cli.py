@@ -1,5 +1,6 @@
 """`mobilebert-export benchmark`, on the real emulation."""
 
+import io
 import json
 import os
 import subprocess
@@ -10,9 +11,10 @@ import pytest
 import typer
 from mobilebert_benchmarks.emulation.setup import ArmSide
 from mobilebert_benchmarks.errors import BaselineError, ModelError, RegressionError, SetupError, UnknownCoreError
+from mobilebert_benchmarks.table import Table
 from typer.testing import CliRunner, Result
 
-from mobilebert_export.cli.benchmark import _lengths, benchmark
+from mobilebert_export.cli.benchmark import _fitting, _lengths, benchmark
 
 
 def invoke(*arguments: object) -> Result:
@@ -127,6 +129,9 @@ def test_the_host_alone_needs_no_arm_side(demo_float: Path, tmp_path: Path, monk
     content = json.loads(result.stdout)
     assert (content["results"], content["versions"]) == ([], None)
     assert [each["threads"] for each in content["timed"]] == [1, 2]
+    # Without a compiler there is no profiler, which is said.
+    assert [each["operators_ms"] for each in content["timed"]] == [{}, {}]
+    assert "no times by operator: expected gcc, which is not installed" in content["warnings"]
     assert "<svg" in page.read_text()
     refused = invoke(demo_float, "--cpu", "host", "--report", page)
     assert refused.exit_code != 0
@@ -142,6 +147,31 @@ def test_texts_are_measured_in_tokens_of_the_demo(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"text": "what is my balance"}\n{"text": "' + "hello " * 300 + '"}\n')
     assert _lengths(path, None) == (6, 302)
+
+
+def test_texts_weigh_the_times_of_the_host(demo_float: Path, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": "what is my balance"}\n')
+    result = invoke(demo_float, "--cpu", "host", "--runs", 5, "--data", path, "--json")
+    content = json.loads(result.stdout)
+    assert [each["threads"] for each in content["weighted_times"]] == [1, 2]
+    assert [each["mean_ms"] for each in content["weighted_times"]] == [each["median_ms"] for each in content["timed"]]
+
+
+@pytest.mark.parametrize("width", [20, 40, 80, 100, 1000])
+def test_every_cell_of_a_table_is_whole_at_any_width(width: int) -> None:
+    from rich.console import Console
+
+    names = [f"a-model-of-{number}-letters" for number in range(9)]
+    table = Table("title", ("operator", *names), (("Fully Connected", *(f"{number},000.00 M" for number in range(9))),))
+    console = Console(width=width, record=True, file=io.StringIO())
+    for part in _fitting(table, console):
+        console.print(part, crop=False)
+    lines = console.export_text().splitlines()
+    for text in (*names, *table.rows[0][1:]):
+        assert sum(text in line for line in lines) == 1
+    assert all(len(line) <= max(width, 40) for line in lines)  # the widest two columns need as much
+    assert sum("Fully Connected" in line for line in lines) == sum("operator" in line for line in lines)
 
 
 @pytest.mark.slow

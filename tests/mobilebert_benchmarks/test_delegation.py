@@ -1,7 +1,8 @@
 """What the delegate takes, by the operators that the profiler lists."""
 
 import pytest
-from mobilebert_benchmarks.emulation.delegation import Operator, delegation
+from mobilebert_benchmarks.emulation.delegation import delegation
+from mobilebert_benchmarks.operators import Operator, costs
 
 
 def operators(*names: str) -> list[Operator]:
@@ -9,7 +10,7 @@ def operators(*names: str) -> list[Operator]:
     found, index = list[Operator](), 0
     for name in names:
         index = 0 if name.startswith("|") else index + 1
-        found.append(Operator(name.lstrip("+|"), delegated=name[0] in "+|", index=index))
+        found.append(Operator(name.lstrip("+|"), delegated=name[0] in "+|", index=index, cost=len(found)))
     return found
 
 
@@ -33,3 +34,11 @@ def test_more_partitions_or_work_left_outside_is_not(names: tuple[str, ...], par
     seen = delegation(operators(*names))
     assert seen.partitions == partitions
     assert not seen.whole
+
+
+def test_the_cost_of_a_kernel_is_that_of_all_its_operators() -> None:
+    assert costs(operators("GATHER", "|Add (ND)", "+Softmax", "+Add (ND)")) == {
+        "Add (ND)": 4,
+        "Softmax": 2,
+        "GATHER": 0,
+    }

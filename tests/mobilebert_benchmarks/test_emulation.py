@@ -66,6 +66,22 @@ def test_the_delegate_takes_all_but_the_lookups(arm: ArmSide, demo_dynamic: Path
         assert seen.outside[name] == file.count(name)
 
 
+def test_operators_add_up_to_the_count(arm: ArmSide, demo_dynamic: Path) -> None:
+    """Two ways to count, by the blocks that ran and by the clock that the profiler reads."""
+    result = counted(arm, A76, demo_dynamic)
+    # The clock and the profiler cost some hundred instructions an operator; what is between operators is not theirs.
+    assert sum(result.operators.values()) == pytest.approx(result.instructions_per_inference, rel=0.01)
+    linear = sum(cost for name, cost in result.operators.items() if name.startswith("Fully Connected"))
+    assert linear > 0.4 * result.instructions_per_inference
+    assert counted(arm, A76, demo_dynamic).operators == result.operators
+
+
+def test_16_bit_models_are_counted_outside_the_delegate(arm: ArmSide, demo_int16: Path) -> None:
+    result = counted(arm, A76, demo_int16)
+    assert (result.delegation.partitions, result.delegation.whole) == (0, False)
+    assert next(iter(result.operators)) == "FULLY_CONNECTED"
+
+
 def test_float_models_multiply_in_float(arm: ArmSide, demo_float: Path) -> None:
     result = counted(arm, A76, demo_float)
     assert result.mix[Kind.FLOAT_MULTIPLY_ADD] > 0.4 * result.instructions_per_inference

@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from mobilebert_benchmarks.errors import HostError, ModelError
+from mobilebert_benchmarks.errors import HostError, ModelError, SetupError
 from mobilebert_benchmarks.host import measure as host
+from mobilebert_benchmarks.host import profile
 from mobilebert_benchmarks.host.process import Worker
 from mobilebert_benchmarks.model_file import read_model
 
@@ -26,6 +27,35 @@ def test_every_model_is_measured_with_one_and_two_threads(demo_float: Path, demo
         assert result.spread >= 0
         assert result.cold_start_ms > result.median_ms
         json.dumps(vars(result))
+
+
+def test_the_operators_take_about_as_long_as_the_inference(demo_float: Path, tmp_path: Path) -> None:
+    program = profile.runner(tmp_path)
+    assert profile.runner(tmp_path) == program
+    model = read_model(demo_float)
+    result = host.measure([(model, model.signatures[-1])], runs=25, profiler=program)[0]
+    names = list(result.operators_ms)
+    assert names[0].startswith("Fully Connected")
+    assert {"GATHER", "Softmax (NC, F32)"} <= set(names)
+    # Two runs at different times on a machine that others use; another unit would be a thousand times off.
+    assert 0.1 * result.median_ms < sum(result.operators_ms.values()) < 10 * result.median_ms
+
+
+def test_another_release_of_litert_is_not_profiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert profile.library().is_file()
+    monkeypatch.setattr(profile, "VERSION", "2.2.0")
+    with pytest.raises(SetupError, match=r"expected ai-edge-litert 2.2.0, got 2"):
+        profile.library()
+
+
+def test_a_profile_that_fails_is_one_line(demo_float: Path, tmp_path: Path) -> None:
+    silent = tmp_path / "runner"
+    silent.write_text("#!/bin/sh\n")
+    silent.chmod(0o755)
+    model = read_model(demo_float)
+    with pytest.raises(HostError, match=r"expected the operators of demo-none from the runner, got: ") as raised:
+        profile.operators_ms(silent, model, model.signatures[-1], 1, 5)
+    assert "\n" not in str(raised.value)
 
 
 def test_memory_is_the_models_and_not_that_of_who_measures(demo_float: Path) -> None:

@@ -43,10 +43,21 @@ def test_matrix_multiplies_before_armv9_are_refused(name: str) -> None:
 
 
 def test_a_dot_product_core_that_runs_older_kernels_is_refused() -> None:
-    with pytest.raises(MismatchError, match=r"to make int8 products by dot product, got only 31.2%"):
+    with pytest.raises(MismatchError, match=r"cortex-a76 to make most products by dot product, got only 31.2%"):
         check_kernels(mix(dot_product=10, integer_multiply=44), cores()["cortex-a76"], Arithmetic.INT8)
 
 
 def test_linear_layers_outside_the_delegate_are_refused() -> None:
     with pytest.raises(MismatchError, match=r"got 4.0%; the Linear layers are not run by the delegate's kernels"):
         check_kernels(mix(float_multiply_add=4), cores()["cortex-a76"], Arithmetic.FLOAT)
+
+
+def test_int8_layers_that_are_multiplied_in_float_are_refused() -> None:
+    with pytest.raises(MismatchError, match=r"cortex-a76 to make most products by dot product, got only 44.4%"):
+        check_kernels(mix(dot_product=10, float_multiply_add=50), cores()["cortex-a76"], Arithmetic.INT8)
+
+
+def test_nothing_is_expected_of_16_bit_layers_but_what_the_core_has() -> None:
+    check_kernels(mix(), cores()["cortex-a76"], Arithmetic.INT16)
+    with pytest.raises(MismatchError, match=r"expected no dot product on cortex-a53"):
+        check_kernels(mix(dot_product=1), cores()["cortex-a53"], Arithmetic.INT16)

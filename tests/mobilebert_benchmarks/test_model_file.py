@@ -32,6 +32,11 @@ def test_int8_weights_mean_int8_products(demo_dynamic: Path) -> None:
     assert read_model(demo_dynamic).arithmetic is Arithmetic.INT8
 
 
+@pytest.mark.slow
+def test_activations_of_16_bits_are_told_from_those_of_8(demo_int16: Path) -> None:
+    assert read_model(demo_int16).arithmetic is Arithmetic.INT16
+
+
 def test_the_shortest_signature_that_holds_a_text_is_taken() -> None:
     signatures = tuple(Signature(index, f"s{index}", length) for index, length in enumerate((16, 32, 128)))
     model = ModelFile(Path("model.tflite"), 1, "", signatures, Arithmetic.FLOAT)

@@ -46,7 +46,8 @@ def side(tmp_path: Path) -> ArmSide:
         (tmp_path / name).touch()
     here = tmp_path / "unused"
     versions = Versions("", "", "")
-    return ArmSide(here, here, tmp_path / "sysroot", tmp_path / "runner", here, tmp_path / "libLiteRt.so", versions)
+    runner, runtime = tmp_path / "runner", tmp_path / "libLiteRt.so"
+    return ArmSide(here, here, tmp_path / "sysroot", runner, here, here, runtime, versions, None)
 
 
 def model(directory: Path) -> ModelFile:

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from mobilebert_benchmarks.emulation.delegation import Delegation
 from mobilebert_benchmarks.emulation.instructions import Kind
+from mobilebert_benchmarks.emulation.mca import Estimate
 from mobilebert_benchmarks.emulation.tools import Versions
 from mobilebert_benchmarks.html import page
 from mobilebert_benchmarks.model_file import Arithmetic, ModelFile, Signature
 from mobilebert_benchmarks.results import CoreResult, Report, TimedResult
 from mobilebert_benchmarks.table import tables
-from mobilebert_benchmarks.traffic import shares, weighted
+from mobilebert_benchmarks.traffic import shares, weighted, weighted_times
 
 ONE = CoreResult(
     model="<model> & co",
@@ -26,20 +27,50 @@ ONE = CoreResult(
     peak_memory_bytes=4096,
     set_up_instructions=1,
     delegation=Delegation(1, 10, {"GATHER": 2}),
+    operators={"Fully Connected (NC, QS8, QC8W) GEMM": 3_000_000, "Fully Connected (NC, F32) GEMM": 500_000, "ADD": 1},
+    estimate=Estimate(3.24, 8.84, 7_000_000, 0.99, "llvm-mca 19.1.7, neoverse-n1 at 2.4 GHz"),
     output_hash="0" * 16,
 )
-OTHER = replace(ONE, model="other", instructions_per_inference=2_000_000, delegation=Delegation(2, 9, {"SOFTMAX": 1}))
-HOST = TimedResult("other", "host", 128, 2, 50, 4.0, 5.0, 7.5, 0.02, 30.0, 10_000_000)
-REPORT = Report(Versions("7.2.22", "Debian", "2.3.0"), (ONE, OTHER), (), (HOST,), "this machine is busy")
+OTHER = replace(
+    ONE,
+    model="other",
+    instructions_per_inference=2_000_000,
+    delegation=Delegation(2, 9, {"SOFTMAX": 1}),
+    operators={"SOFTMAX": 2_000_000},
+    estimate="llvm-mca is not installed",
+)
+HOST = TimedResult("other", "host", 128, 2, 50, 4.0, 5.0, 7.5, 0.02, 30.0, 10_000_000, {"Add (ND)": 1.25})
+REPORT = Report(Versions("7.2.22", "Debian", "2.3.0"), (ONE, OTHER), timed=(HOST,), warnings=("this machine is busy",))
 
 
 def test_a_row_for_each_model_with_its_ratio_to_the_first() -> None:
-    core, host = tables(REPORT)
+    core, _, host, _ = tables(REPORT)
     rows = [dict(zip(core.columns, row, strict=True)) for row in core.rows]
     assert [(row["instructions"], row["ratio"]) for row in rows] == [("4.00 M", "1.000"), ("2.00 M", "0.500")]
     assert [(row["partitions"], row["outside"]) for row in rows] == [("1", "2"), ("2", "1 !")]
     assert host.rows[0][1] == "4.00 ms"
     assert core.bars == (4.0, 2.0)
+    assert [row["modelled"] for row in rows] == ["3.2 to 8.8 ms", "-"]
+    slow = replace(ONE, estimate=Estimate(782.4, 2133.9, 1, 0.99, "llvm-mca"))
+    assert "782.4 to 2,133.9 ms" in tables(Report(None, (slow,)))[0].rows[0]
+
+
+def test_a_column_for_each_model_says_where_its_work_goes() -> None:
+    _, core, _, host = tables(REPORT)
+    assert core.columns == ("operator", "<model> & co", "other")
+    assert core.rows == (("Fully Connected", "3.50 M", "-"), ("SOFTMAX", "-", "2.00 M"))  # ADD takes next to nothing
+    assert host.rows == (("Add", "1.250 ms"),)
+
+
+def test_an_estimate_is_called_one_and_its_absence_has_a_reason() -> None:
+    notes = " ".join(REPORT.notes())
+    assert "modelled, not measured" in notes
+    assert "neoverse-n1 at 2.4 GHz) times 1.1 to 3, by which published times exceed such bounds" in notes
+    assert "No milliseconds on cortex-a76 for other: llvm-mca is not installed." in notes
+    one, other = json.loads(json.dumps(REPORT.to_dict()))["results"]
+    assert (one["estimate"]["low_ms"], one["estimate"]["high_ms"]) == (3.24, 8.84)
+    assert one["estimate"]["label"] == "modelled, not measured"
+    assert other["estimate"] == {"absent": "llvm-mca is not installed"}
 
 
 def test_json_holds_all_of_it() -> None:
@@ -47,7 +78,7 @@ def test_json_holds_all_of_it() -> None:
     assert [result["instructions_per_inference"] for result in content["results"]] == [4_000_000, 2_000_000]
     assert content["results"][1]["delegation"]["whole"] is False
     assert content["timed"][0]["p90_ms"] == 5.0
-    assert content["busy"] == "this machine is busy"
+    assert content["warnings"] == ["this machine is busy"]
 
 
 class Seen(HTMLParser):
@@ -89,10 +120,30 @@ def test_the_mean_is_over_texts() -> None:
     counted = [
         replace(OTHER, length=length, instructions_per_inference=count) for length, count in ((16, 10), (32, 41))
     ]
-    mean = weighted(counted, {16: 0.5, 32: 0.5})
+    taken = {"other": shares(model(16, 32), [3, 17])}
+    (mean,) = weighted(counted, taken)
     assert (mean.instructions_per_inference, mean.cpu) == (26, "cortex-a76")  # 25.5, to even
     table = tables(Report(None, (), (mean,)))[0]
     assert table.rows[0][-1] == "16: 50%, 32: 50%"
+
+
+def test_the_mean_time_is_over_texts_for_each_number_of_threads() -> None:
+    several = {"short": shares(model(16, 128), [3, 3, 3, 17]), "fixed": shares(model(128), [3, 3, 3, 17])}
+    timed = [
+        replace(HOST, model=name, threads=threads, length=length, median_ms=milliseconds / threads)
+        for threads in (1, 2)
+        for name, length, milliseconds in (("short", 16, 2.0), ("short", 128, 10.0), ("fixed", 128, 9.0))
+    ]
+    means = weighted_times(timed, several)
+    assert [(mean.model, mean.threads, mean.mean_ms) for mean in means] == [
+        ("short", 1, 4.0),
+        ("fixed", 1, 9.0),
+        ("short", 2, 2.0),
+        ("fixed", 2, 4.5),
+    ]
+    one, two = tables(Report(None, (), weighted_times=means))
+    assert [row[2] for row in one.rows] == ["1.000", "2.250"]
+    assert two.title == "host, threads: 2, mean over the texts given"
 
 
 @pytest.mark.parametrize("report", [Report(None, ()), REPORT])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import typer
-from mobilebert_benchmarks.emulation import litert, setup
+from mobilebert_benchmarks.emulation import litert, setup, sources
 from mobilebert_benchmarks.emulation.setup import ArmSide, set_up, state
 from mobilebert_benchmarks.emulation.tools import Tools
 from mobilebert_benchmarks.errors import BenchmarkError, SetupError, UnreachableError
@@ -59,13 +59,16 @@ def test_the_real_thing_is_built_whole_and_found_again(arm: ArmSide, tmp_path: P
     root, steps = tmp_path / "cache", list[str]()
     assert not state(root=root).ready
     built = set_up(root=root, progress=steps.append)
-    assert steps == ["downloading LiteRT 2.3.0 for aarch64", "compiling runner", "compiling libcounter.so"]
+    assert steps == [
+        "downloading LiteRT 2.3.0 for aarch64",
+        *(f"compiling {name}.c" for name in ("runner", "clock", "counter")),
+    ]
     assert state(root=root).ready
     assert set_up(root=root, progress=steps.append) == built
-    assert len(steps) == 3
+    assert len(steps) == 4
     assert built.versions == arm.versions
     assert {path.name for path in built.runner.parent.iterdir()} == {
-        "runner", "libcounter.so", "libLiteRt.so", "manifest.json",
+        "runner", "libclock.so", "libcounter.so", "libLiteRt.so", "manifest.json",
     }  # fmt: skip
     described = subprocess.run(
         ["readelf", "-h", built.runner, built.library], check=True, capture_output=True, text=True
@@ -118,19 +121,19 @@ def test_without_a_network_it_is_one_line(arm: ArmSide, tmp_path: Path, monkeypa
 
 @pytest.mark.slow
 def test_another_source_or_compiler_is_another_directory(arm: ArmSide, monkeypatch: pytest.MonkeyPatch) -> None:
-    key = setup._key(Tools())
+    key = setup.key(Tools())
     assert arm.runner.parent.name == key
     assert f"litert-2.3.0-qemu-{arm.versions.qemu}-" in key
-    source = setup._source
-    monkeypatch.setattr(setup, "_source", lambda name: source(name) + "\n")
-    assert setup._key(Tools()) != key
+    source = sources.source
+    monkeypatch.setattr(setup, "source", lambda name: source(name) + "\n")
+    assert setup.key(Tools()) != key
 
 
 @pytest.mark.slow
 def test_a_source_that_does_not_compile_is_one_line(
     arm: ArmSide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(setup, "_source", lambda _: "int main(void) { return missing; }")
+    monkeypatch.setattr(sources, "source", lambda _: "int main(void) { return missing; }")
     with pytest.raises(BenchmarkError, match=r"expected .*gcc to compile .*missing") as raised:
         set_up(root=tmp_path / "cache")
     assert "\n" not in str(raised.value)

@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -62,6 +62,24 @@ def built(root: Path, key: str, build: Callable[[Path], None], *, lock_seconds: 
     except OSError as error:
         raise SetupError(f"expected a cache that can be written, got {root}: {error}; set XDG_CACHE_HOME") from error
     return directory
+
+
+def prune(root: Path, keep: Collection[str]) -> tuple[str, ...]:
+    """Removes every directory but those of these keys: of other versions, damaged, never finished. Their names, sorted.
+
+    Raises:
+        SetupError: the cache cannot be written, or another process holds it for too long.
+    """
+    if not root.is_dir():
+        return ()
+    try:
+        with _locked(root, _LOCK_SECONDS):
+            stale = sorted(path for path in root.iterdir() if path.is_dir() and path.name not in keep)
+            for directory in stale:
+                shutil.rmtree(directory)
+    except OSError as error:
+        raise SetupError(f"expected a cache that can be written, got {root}: {error}; remove it") from error
+    return tuple(directory.name for directory in stale)
 
 
 def _build_whole(root: Path, directory: Path, build: Callable[[Path], None]) -> None:

@@ -4,23 +4,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from mobilebert_benchmarks.operators import Operator
+
 # The delegate has no kernel for the first two; a RESHAPE between or before them moves nothing.
 _STAY_OUTSIDE = frozenset({"GATHER", "EMBEDDING_LOOKUP", "RESHAPE"})
-
-
-@dataclass(frozen=True)
-class Operator:
-    """One operator of an inference.
-
-    Attributes:
-        name: the kernel's, if delegated, else the one of the schema.
-        delegated: whether the delegate runs it.
-        index: its place among those of its partition, if delegated, else in the graph.
-    """
-
-    name: str
-    delegated: bool
-    index: int
 
 
 @dataclass(frozen=True)

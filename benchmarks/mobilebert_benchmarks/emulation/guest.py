@@ -12,11 +12,11 @@ from typing import Any
 
 from mobilebert_benchmarks.cores import HWCAP, HWCAP2, Core
 from mobilebert_benchmarks.emulation.counts import Counts, read_counts
-from mobilebert_benchmarks.emulation.delegation import Operator
 from mobilebert_benchmarks.emulation.root import make_root
 from mobilebert_benchmarks.emulation.setup import ArmSide
 from mobilebert_benchmarks.errors import GuestError, MismatchError, ModelError
 from mobilebert_benchmarks.model_file import ModelFile, Signature
+from mobilebert_benchmarks.operators import Operator, parsed
 
 TIMEOUT_SECONDS = 900.0
 
@@ -64,20 +64,20 @@ def run(
 def operators(
     arm: ArmSide, core: Core, model: ModelFile, signature: Signature, *, timeout: float = TIMEOUT_SECONDS
 ) -> tuple[Operator, ...]:
-    """The operators of one inference, in their order. Nothing is counted: to profile costs instructions.
+    """The operators of one inference, in their order, each with its instructions.
+
+    To profile costs instructions itself, about a hundred an operator, so this is a run beside the one that is counted.
 
     Raises:
         ModelError: the runtime refuses the model.
         GuestError: the guest crashes, does not end in time, or does not say what it should.
     """
     with _guest(arm, core, model) as directory:
-        command = [*_qemu(arm, core), *_RUNNER, str(signature.index), "0", "0", "1", "1", "1"]
+        clock = ["-plugin", "./plugin,output=/dev/null,clock=clock", "-E", "LD_PRELOAD=./preloaded"]
+        command = [*_qemu(arm, core), *clock, *_RUNNER, str(signature.index), "0", "1", "1", "1", "1"]
         said = _said(command, directory, f"{model.name} on {core.name}", timeout)
     try:
-        return tuple(
-            Operator(str(name), delegated=bool(delegated), index=int(index))
-            for name, delegated, index in said["operators"]
-        )
+        return parsed(said)
     except (ValueError, TypeError, KeyError) as error:
         raise GuestError(f"expected the runner's list of operators, got: {error}") from error
 
@@ -92,6 +92,7 @@ def _guest(arm: ArmSide, core: Core, model: ModelFile) -> Iterator[Path]:
             ("runner", arm.runner),
             ("lib", arm.library),
             ("plugin", arm.plugin),
+            ("preloaded", arm.clock),
             ("model", model.path),
         ):
             (directory / link).symlink_to(target.resolve())

@@ -5,7 +5,7 @@ import struct
 import subprocess
 import tempfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from mobilebert_benchmarks.emulation.counts import Counts
 from mobilebert_benchmarks.errors import SetupError
 
 _DISASSEMBLE_SECONDS = 120
-_LINE = re.compile(r"^ *[0-9a-f]+:\t([0-9a-f]{8}) +\t(\S+)(?:\t([^/\n]*))?", re.MULTILINE)
+_LINE = re.compile(r"^ *[0-9a-f]+:\t([0-9a-f]{8}) +\t(\S+)(?:\t(.*?))?(?: *//.*)?$", re.MULTILINE)
 
 
 class Kind(str, Enum):
@@ -109,7 +109,7 @@ def disassemble(words: Iterable[int], objdump: Path) -> dict[int, str]:
     return found
 
 
-def mix(counts: Counts, assembly: dict[int, str]) -> dict[Kind, int]:
+def mix(counts: Counts, assembly: Mapping[int, str]) -> dict[Kind, int]:
     """How many instructions of each kind the measured inference took; their sum is all it took."""
     executed: Counter[int] = Counter()
     for block in counts.blocks:

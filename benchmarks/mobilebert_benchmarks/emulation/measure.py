@@ -5,8 +5,10 @@ from mobilebert_benchmarks.emulation import guest
 from mobilebert_benchmarks.emulation.delegation import delegation
 from mobilebert_benchmarks.emulation.instructions import disassemble, mix
 from mobilebert_benchmarks.emulation.kernels import check_kernels
+from mobilebert_benchmarks.emulation.mca import estimate
 from mobilebert_benchmarks.emulation.setup import ArmSide
 from mobilebert_benchmarks.model_file import ModelFile, Signature
+from mobilebert_benchmarks.operators import costs
 from mobilebert_benchmarks.results import CoreResult
 
 
@@ -20,8 +22,10 @@ def measure(arm: ArmSide, core: Core, model: ModelFile, signature: Signature) ->
     """
     run = guest.run(arm, core, model, signature)
     counts = run.counts
-    kinds = mix(counts, disassemble((word for block in counts.blocks for word in block.code), arm.objdump))
+    assembly = disassemble((word for block in counts.blocks for word in block.code), arm.objdump)
+    kinds = mix(counts, assembly)
     check_kernels(kinds, core, model.arithmetic)
+    operators = guest.operators(arm, core, model, signature)
     return CoreResult(
         model=model.name,
         cpu=core.name,
@@ -32,6 +36,8 @@ def measure(arm: ArmSide, core: Core, model: ModelFile, signature: Signature) ->
         cache_misses=counts.misses,
         peak_memory_bytes=counts.peak_bytes,
         set_up_instructions=counts.set_up_instructions,
-        delegation=delegation(guest.operators(arm, core, model, signature)),
+        delegation=delegation(operators),
+        operators=costs(operators),
+        estimate=estimate(arm.mca, core, counts, assembly),
         output_hash=run.output_hash,
     )

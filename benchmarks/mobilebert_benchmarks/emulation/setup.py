@@ -1,25 +1,24 @@
 """Sets up the emulated ARM side: the runner and the plugin are compiled here, the runtime is downloaded."""
 
 import hashlib
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 from mobilebert_benchmarks.emulation import cache
 from mobilebert_benchmarks.emulation.litert import LIBRARY, VERSION, download_library
+from mobilebert_benchmarks.emulation.mca import Mca, find_mca
+from mobilebert_benchmarks.emulation.sources import LIBRARY_OPTIONS, RUNNER_OPTIONS, compile_source, source
 from mobilebert_benchmarks.emulation.tools import CROSS_GCC, GCC, Tools, Versions
 from mobilebert_benchmarks.errors import SetupError
 
-RUNNER, PLUGIN = "runner", "libcounter.so"
-_SOURCES = {RUNNER: "runner.c", PLUGIN: "counter.c"}
-_WARNINGS = ("-Wall", "-Wextra", "-Werror")
-_COMPILERS = {
-    RUNNER: (CROSS_GCC, "-std=gnu11", "-O2", *_WARNINGS, "-Wno-unused-result", "-ldl"),
-    PLUGIN: (GCC, "-std=gnu11", "-O2", *_WARNINGS, "-shared", "-fPIC"),
+RUNNER, CLOCK, PLUGIN = "runner", "libclock.so", "libcounter.so"
+# What is compiled: from which source, by which compiler, with which options.
+_PROGRAMS = {
+    RUNNER: ("runner.c", CROSS_GCC, RUNNER_OPTIONS),
+    CLOCK: ("clock.c", CROSS_GCC, LIBRARY_OPTIONS),
+    PLUGIN: ("counter.c", GCC, LIBRARY_OPTIONS),
 }
-_COMPILE_SECONDS = 120
 
 
 @dataclass(frozen=True)
@@ -31,18 +30,22 @@ class ArmSide:
         objdump: the disassembler.
         sysroot: the directory with the guest's `lib`.
         runner: drives the runtime on the guest.
+        clock: counts instructions where the runtime's profiler asks for the time.
         plugin: counts, inside the emulator.
         library: the runtime.
         versions: what the counts depend on.
+        mca: models the time that a count takes, if installed.
     """
 
     qemu: Path
     objdump: Path
     sysroot: Path
     runner: Path
+    clock: Path
     plugin: Path
     library: Path
     versions: Versions
+    mca: Mca | None
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ class SetupState:
         versions: of what is there, or None.
         directory: where runner, plugin and runtime are or will be, or None.
         built: whether they are there, whole.
+        mca: the version of llvm-mca, which is optional, or None.
     """
 
     missing: tuple[str, ...]
@@ -64,6 +68,7 @@ class SetupState:
     versions: Versions | None
     directory: Path | None
     built: bool
+    mca: str | None
 
     @property
     def ready(self) -> bool:
@@ -74,12 +79,14 @@ class SetupState:
 def state(tools: Tools | None = None, root: Path | None = None) -> SetupState:
     """How far this machine is. Changes nothing."""
     tools, root = tools or Tools(), root or cache.default_root()
+    found = find_mca(tools.path)
+    mca = found.version if found else None
     try:
         tools.require()
     except SetupError as error:
-        return SetupState(tools.missing, tools.packages, str(error), None, None, built=False)
-    directory = root / _key(tools)
-    return SetupState((), (), None, _versions(tools), directory, built=cache.whole(directory))
+        return SetupState(tools.missing, tools.packages, str(error), None, None, built=False, mca=mca)
+    directory = root / key(tools)
+    return SetupState((), (), None, _versions(tools), directory, built=cache.whole(directory), mca=mca)
 
 
 def set_up(
@@ -96,19 +103,21 @@ def set_up(
     def build(directory: Path) -> None:
         progress(f"downloading LiteRT {VERSION} for aarch64")
         download_library(directory)
-        for name in _SOURCES:
-            progress(f"compiling {name}")
-            _compile(tools, name, directory)
+        for name, (file, compiler, options) in _PROGRAMS.items():
+            progress(f"compiling {file}")
+            compile_source(_path(tools, compiler), file, directory / name, options)
 
-    directory = cache.built(root, _key(tools), build)
+    directory = cache.built(root, key(tools), build)
     return ArmSide(
         qemu=_path(tools, "qemu-aarch64"),
         objdump=_path(tools, "aarch64-linux-gnu-objdump"),
         sysroot=tools.sysroot,
         runner=directory / RUNNER,
+        clock=directory / CLOCK,
         plugin=directory / PLUGIN,
         library=directory / LIBRARY,
         versions=_versions(tools),
+        mca=find_mca(tools.path),
     )
 
 
@@ -116,37 +125,12 @@ def _versions(tools: Tools) -> Versions:
     return Versions(tools.qemu_version, tools.libc_version, VERSION)
 
 
-def _key(tools: Tools) -> str:
-    """Names all that decides what is built: the versions for a person, and with the sources as a hash."""
-    decides = [VERSION, tools.qemu_version, tools.libc_version, tools.compiler_version, repr(_COMPILERS)]
-    decides += [_source(name) for name in _SOURCES]
+def key(tools: Tools) -> str:
+    """The cache's name for what is built: the versions for a person, and all that decides it as a hash."""
+    decides = [VERSION, tools.qemu_version, tools.libc_version, tools.compiler_version, repr(_PROGRAMS)]
+    decides += [source(file) for file, _, _ in _PROGRAMS.values()]
     digest = hashlib.sha256("\0".join(decides).encode()).hexdigest()
     return f"litert-{VERSION}-qemu-{tools.qemu_version}-{digest[:16]}"
-
-
-def _source(name: str) -> str:
-    return resources.files("mobilebert_benchmarks.emulation").joinpath("native", _SOURCES[name]).read_text("utf-8")
-
-
-def _compile(tools: Tools, name: str, directory: Path) -> None:
-    compiler, *options = _COMPILERS[name]
-    command = [str(_path(tools, compiler)), "-x", "c", "-", "-o", name, *options]
-    try:
-        result = subprocess.run(
-            command,
-            input=_source(name),
-            cwd=directory,  # so that no path of this machine gets into what is built
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_COMPILE_SECONDS,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise SetupError(f"expected {compiler} to compile {_SOURCES[name]}, got: {error}") from error
-    if result.returncode:
-        words = " ".join(result.stderr[:300].split())
-        raise SetupError(f"expected {compiler} to compile {_SOURCES[name]}, got: {words}")
 
 
 def _path(tools: Tools, name: str) -> Path:

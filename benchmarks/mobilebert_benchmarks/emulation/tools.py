@@ -78,7 +78,7 @@ class Tools:
         """
         if self.missing:
             raise SetupError(
-                f"expected {', '.join(self.missing)}, which are not installed; run `mobilebert-export setup-arm "
+                f"expected {', '.join(self.missing)}, not installed here; run `mobilebert-export setup-arm "
                 f"--install`, or install {' '.join(self.packages)} (Debian's names)"
             )
         version = tuple(int(part) for part in self.qemu_version.split(".")[:2])

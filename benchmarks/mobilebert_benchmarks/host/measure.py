@@ -3,9 +3,12 @@
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from mobilebert_benchmarks.cores import HOST
+from mobilebert_benchmarks.host import profile
 from mobilebert_benchmarks.host.process import Worker
 from mobilebert_benchmarks.model_file import ModelFile, Signature
 from mobilebert_benchmarks.results import TimedResult
@@ -16,16 +19,26 @@ _BUSY_LOAD = 0.5
 
 
 def measure(
-    models: Sequence[tuple[ModelFile, Signature]], runs: int, progress: Callable[[str], None] = lambda _: None
+    models: Sequence[tuple[ModelFile, Signature]],
+    runs: int,
+    progress: Callable[[str], None] = lambda _: None,
+    *,
+    profiler: Path | None = None,
 ) -> tuple[TimedResult, ...]:
     """Every model with every number of threads, about `runs` inferences of each.
+
+    Args:
+        models: the files, each with what to run of it.
+        runs: inferences to time.
+        progress: is told what happens.
+        profiler: the runner that lists times by operator, in runs of its own; None lists none.
 
     Raises:
         ModelError: LiteRT refuses a model, or crashes on it.
         HostError: a process does not answer.
     """
     share = each_round(runs)
-    results = []
+    results: list[TimedResult] = []
     for threads in THREADS:
         with ExitStack() as stack:
             workers = []
@@ -41,6 +54,12 @@ def measure(
                 summary(model.name, HOST, signature.length, threads, worker.loaded["cold_start_ns"], seen)
                 for (model, signature), worker, seen in zip(models, workers, rounds, strict=True)
             ]
+        if profiler is not None:
+            progress(f"measuring operators with {threads} threads")
+            first = len(results) - len(models)
+            for place, (model, signature) in enumerate(models, first):
+                times = profile.operators_ms(profiler, model, signature, threads, runs)
+                results[place] = replace(results[place], operators_ms=times)
     return tuple(results)
 
 

@@ -4,8 +4,8 @@
  *
  * LIBRARY is libLiteRt.so. SIGNATURE is an index. The inputs are those of a BERT: integers, told apart by their names,
  * of which the first TOKENS positions are text (0: all) and the rest padding. PROFILE is 1 to list the operators of the
- * measured runs as the runtime's profiler names them, 0 to leave the runtime alone. Exit codes: 2 the call, 3 the library,
- * 4 the model.
+ * measured runs as the runtime's profiler names them, with their microseconds, 0 to leave the runtime alone. Exit codes:
+ * 2 the call, 3 the library, 4 the model.
  *
  * A system call that does nothing marks three moments for the plugin: before the model is loaded, before the measured
  * inferences and after them. The prototypes are those of LiteRT 2.3's public C headers. */
@@ -234,7 +234,8 @@ static void print_operators(Handle profiler) {
         first = false;
         for (const char *letter = event->tag; *letter; letter++)
             putchar(*letter < ' ' || *letter > '~' || *letter == '"' || *letter == '\\' ? '?' : *letter);
-        printf("\", %s, %" PRIu64 "]", event->type == DELEGATED_OPERATOR ? "true" : "false", event->index);
+        printf("\", %s, %" PRIu64 ", %" PRIu64 "]", event->type == DELEGATED_OPERATOR ? "true" : "false", event->index,
+               event->elapsed_us);
     }
     fputs("], ", stdout);
 }
