@@ -17,8 +17,16 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
-from mobilebert_quantization import ChannelRange, SecondMoment, centre, principal_axes, product_scales, smoothing_scales
-from mobilebert_quantization.growth import LogMagnitude, growth_apart
+from mobilebert_quantization import (
+    ChannelRange,
+    LogMagnitude,
+    SecondMoment,
+    centre,
+    growth_apart,
+    principal_axes,
+    product_scales,
+    smoothing_scales,
+)
 from numpy.typing import NDArray
 
 from mobilebert_export.calibration.observe import Inputs, few, observe, outputs

@@ -13,6 +13,7 @@ from mobilebert_quantization.affine import (
 )
 from mobilebert_quantization.bias_correction import bias_correction
 from mobilebert_quantization.centring import centre
+from mobilebert_quantization.growth import LogMagnitude, growth_apart
 from mobilebert_quantization.observers import ChannelRange, Histogram, RowMaximum, SecondMoment
 from mobilebert_quantization.pairing import LARGEST_PAIR, largest_pairs, paired
 from mobilebert_quantization.ranges import entropy, min_max, mse, percentile
@@ -25,6 +26,7 @@ __all__ = [
     "Bits",
     "ChannelRange",
     "Histogram",
+    "LogMagnitude",
     "RowMaximum",
     "SecondMoment",
     "asymmetric",
@@ -33,6 +35,7 @@ __all__ = [
     "centre",
     "dequantize",
     "entropy",
+    "growth_apart",
     "largest_pairs",
     "min_max",
     "mse",

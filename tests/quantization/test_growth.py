@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from mobilebert_quantization.growth import LogMagnitude, growth_apart
+from mobilebert_quantization import LogMagnitude, growth_apart
 
 
 def seen(*rows: tuple[float, ...]) -> LogMagnitude:
