@@ -39,7 +39,7 @@ def read_baseline(path: Path) -> Baseline:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise BaselineError(
-            f"expected a baseline of this command, got {path}: {reason}; use --update-baseline"
+            f"expected a baseline of this command, got {path}: {reason}; remove it and use --update-baseline"
         ) from error
     return baseline
 
@@ -73,16 +73,15 @@ def compare(baseline: Baseline, results: Sequence[CoreResult]) -> None:
     """Passes if no model needs more instructions than its baseline and the tolerance.
 
     Raises:
-        BaselineError: the baseline lacks a model or a core.
         RegressionError: a model needs more; with every such model, its core and by how much.
+        BaselineError: none does, but the baseline lacks a model or a core.
     """
-    regressions = []
+    regressions, missing = [], []
     for result in results:
         before = baseline.instructions.get(result.model, {}).get(result.cpu)
         if before is None:
-            raise BaselineError(
-                f"expected a baseline for {result.model} on {result.cpu}, got none; use --update-baseline"
-            )
+            missing.append(f"{result.model} on {result.cpu}")
+            continue
         change = result.instructions_per_inference / before - 1
         if change > TOLERANCE:
             regressions.append(
@@ -92,6 +91,8 @@ def compare(baseline: Baseline, results: Sequence[CoreResult]) -> None:
         raise RegressionError(
             f"expected at most {TOLERANCE:.1%} more instructions than the baseline, got {'; '.join(regressions)}"
         )
+    if missing:
+        raise BaselineError(f"expected a baseline for {', '.join(missing)}, got none; use --update-baseline")
 
 
 def updated(baseline: Baseline | None, versions: Versions, results: Sequence[CoreResult]) -> Baseline:

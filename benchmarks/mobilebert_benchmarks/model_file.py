@@ -5,6 +5,7 @@ The file may be a stranger's: nothing in it is believed, and a file that cannot 
 
 import hashlib
 import struct
+from collections import Counter
 from dataclasses import dataclass
 from enum import Enum
 from math import prod
@@ -47,14 +48,14 @@ class ModelFile:
         size: in bytes.
         sha256: of its content.
         signatures: by length, shortest first; never empty.
-        arithmetic: in which most weights of its FULLY_CONNECTED operators are multiplied.
+        arithmetic: in which most weights of its FULLY_CONNECTED operators are multiplied; None if it has none.
     """
 
     path: Path
     size: int
     sha256: str
     signatures: tuple[Signature, ...]
-    arithmetic: Arithmetic
+    arithmetic: Arithmetic | None
 
     @property
     def name(self) -> str:
@@ -63,7 +64,8 @@ class ModelFile:
 
     def signature_for(self, tokens: int) -> Signature:
         """The shortest that holds so many tokens, or the longest, to which the app has to cut."""
-        return next((each for each in self.signatures if each.length >= tokens), self.signatures[-1])
+        longest = self.signatures[-1].length
+        return next(each for each in self.signatures if each.length >= min(tokens, longest))
 
 
 def read_model(path: Path) -> ModelFile:
@@ -90,7 +92,7 @@ def read_model(path: Path) -> ModelFile:
     return ModelFile(path, len(content), digest, signatures, arithmetic)
 
 
-def _contents(content: bytes) -> tuple[tuple[Signature, ...], Arithmetic]:
+def _contents(content: bytes) -> tuple[tuple[Signature, ...], Arithmetic | None]:
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.Model.GetRootAs(content)
@@ -102,14 +104,14 @@ def _contents(content: bytes) -> tuple[tuple[Signature, ...], Arithmetic]:
         for index, code in enumerate(codes)
         if max(code.BuiltinCode(), code.DeprecatedBuiltinCode()) == schema.BuiltinOperator.FULLY_CONNECTED
     }
-    elements = dict.fromkeys(Arithmetic, 0)
+    elements: Counter[Arithmetic] = Counter()
     graph = model.Subgraphs(0)
     for index in range(_few(graph.OperatorsLength())):
         operator = graph.Operators(index)
         if operator.OpcodeIndex() in linear:
             multiplied, weights = (graph.Tensors(operator.Inputs(place)) for place in range(2))
             elements[_arithmetic(multiplied.Type(), weights.Type())] += prod(_shape(weights))
-    return signatures, max(elements, key=lambda arithmetic: elements[arithmetic])
+    return signatures, max(elements, key=lambda arithmetic: elements[arithmetic], default=None)
 
 
 def _arithmetic(multiplied: int, weights: int) -> Arithmetic:

@@ -48,9 +48,7 @@ def benchmark(
     ] = None,
     runs: Annotated[
         int,
-        typer.Option(
-            help="Inferences to time on host and phone. What is emulated repeats exactly.", min=1, max=100_000
-        ),
+        typer.Option(help="Inferences to time on host and phone. What is emulated repeats exactly.", min=1, max=50_000),
     ] = 50,
     baseline: Annotated[
         Path | None, typer.Option(help="Counts to hold: exit code 1 if a model needs more.", show_default=False)

@@ -40,6 +40,12 @@ def demo_dynamic(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def demo_int8(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo model in int8, at 16 tokens."""
+    return _demo(tmp_path_factory, Precision.INT8)
+
+
+@pytest.fixture(scope="session")
 def demo_int16(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo model with activations of 16 bits, at 16 tokens."""
     return _demo(tmp_path_factory, Precision.INT16)

@@ -53,6 +53,11 @@ def test_what_the_baseline_lacks_is_refused(missing: dict[str, str]) -> None:
         compare(BASELINE, [result(1, **missing)])
 
 
+def test_a_regression_is_named_though_the_baseline_lacks_another_model() -> None:
+    with pytest.raises(RegressionError, match=r"model on cortex-a76 \+0.20%"):
+        compare(BASELINE, [result(1, model="other"), result(1_002_000)])
+
+
 @pytest.mark.parametrize("name", ["qemu", "libc", "litert"])
 def test_other_versions_are_refused_by_name(name: str) -> None:
     with pytest.raises(BaselineError, match=rf"got {name} {getattr(VERSIONS, name)} \(here other\); use"):
@@ -99,7 +104,9 @@ def test_another_file_is_one_line(tmp_path: Path, content: Any) -> None:
     if isinstance(content, dict):
         content = json.dumps({**json.loads(BASELINE.to_json()), **content})
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(BaselineError, match=r"expected a baseline of this command, got .*; use --update-baseline"):
+    with pytest.raises(
+        BaselineError, match=r"expected a baseline of this command, got .*; remove it and use --update-baseline"
+    ):
         read_baseline(path)
 
 

@@ -66,6 +66,13 @@ def test_the_delegate_takes_all_but_the_lookups(arm: ArmSide, demo_dynamic: Path
         assert seen.outside[name] == file.count(name)
 
 
+def test_int8_is_the_cheapest_on_cores_with_dot_products(arm: ArmSide, demo_int8: Path, demo_dynamic: Path) -> None:
+    for core in cores().values():
+        if "asimddp" in core.features:
+            counts = [counted(arm, core, path).instructions_per_inference for path in (demo_int8, demo_dynamic)]
+            assert counts[0] < counts[1], core.name
+
+
 def test_operators_add_up_to_the_count(arm: ArmSide, demo_dynamic: Path) -> None:
     """Two ways to count, by the blocks that ran and by the clock that the profiler reads."""
     result = counted(arm, A76, demo_dynamic)

@@ -2,9 +2,11 @@
 
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -15,6 +17,7 @@ from mobilebert_reference import load_checkpoint
 from mobilebert_export.export import export_tflite
 from mobilebert_export.precisions import Precision
 from tests.models import VOCABULARY_SIZE, random_model, write_checkpoint
+from tests.small_files import one_operator, packed
 
 
 def test_a_file_is_read_as_litert_reads_it(demo_float: Path) -> None:
@@ -41,6 +44,23 @@ def test_the_shortest_signature_that_holds_a_text_is_taken() -> None:
     signatures = tuple(Signature(index, f"s{index}", length) for index, length in enumerate((16, 32, 128)))
     model = ModelFile(Path("model.tflite"), 1, "", signatures, Arithmetic.FLOAT)
     assert [model.signature_for(tokens).length for tokens in (1, 16, 17, 128, 500)] == [16, 16, 32, 128, 128]
+
+
+def test_texts_too_long_for_two_signatures_of_one_length_take_the_same() -> None:
+    model = ModelFile(Path("model.tflite"), 1, "", (Signature(0, "a", 16), Signature(1, "b", 16)), Arithmetic.FLOAT)
+    assert model.signature_for(17) == model.signature_for(16)
+
+
+def test_a_file_without_linear_layers_has_no_arithmetic(tmp_path: Path) -> None:
+    def signed(model: Any) -> None:
+        signature = schema.SignatureDefT()
+        signature.signatureKey, signature.inputs, signature.outputs = b"serving_default", [schema.TensorMapT()], []
+        signature.inputs[0].name, signature.inputs[0].tensorIndex = b"x", 0
+        model.signatureDefs = [signature]
+
+    path = tmp_path / "model.tflite"
+    path.write_bytes(packed(one_operator(schema.BuiltinOperator.RELU, change=signed)))
+    assert read_model(path).arithmetic is None
 
 
 @pytest.mark.parametrize("content", [b"", b"\0\0\0\0TFL3", b"\x1c\0\0\0TFL3" + b"\0" * 40, b"PK\3\4" + b"\0" * 100])

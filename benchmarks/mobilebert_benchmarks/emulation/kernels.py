@@ -21,16 +21,16 @@ _LEAST_SHARE_OF_PRODUCTS = 0.5
 _LEAST_SHARE = 0.05
 
 
-def expected_kind(core: Core, arithmetic: Arithmetic) -> Kind | None:
-    """The kind of instruction by which this core's Linear layers multiply; None if the delegate does not take them."""
-    if arithmetic is Arithmetic.INT16:
+def expected_kind(core: Core, arithmetic: Arithmetic | None) -> Kind | None:
+    """The kind of instruction by which this core's Linear layers multiply; None if it has none the delegate takes."""
+    if arithmetic is None or arithmetic is Arithmetic.INT16:
         return None
     if arithmetic is Arithmetic.FLOAT:
         return Kind.FLOAT_MULTIPLY_ADD
     return next(kind for kind, (_, feature) in _PRODUCTS.items() if feature in core.features)
 
 
-def check_kernels(mix: Mapping[Kind, int], core: Core, arithmetic: Arithmetic) -> None:
+def check_kernels(mix: Mapping[Kind, int], core: Core, arithmetic: Arithmetic | None) -> None:
     """Passes if the mix is one that the core's own kernels make.
 
     Raises:

@@ -31,6 +31,7 @@ def runner(root: Path | None = None) -> Path:
     Raises:
         SetupError: there is no compiler, it fails, or LiteRT is another release than the runner is written for.
     """
+    library()
     compiler = shutil.which(GCC)
     if compiler is None:
         raise SetupError(f"expected {GCC}, which is not installed")

@@ -148,6 +148,8 @@ static Handle compile(Handle environment, Handle model, int threads, bool profil
 
 static size_t elements(const TensorType *type) {
     size_t count = 1;
+    if (type->layout.rank > sizeof type->layout.dimensions / sizeof *type->layout.dimensions)
+        fail(BAD_MODEL, "an input has %u dimensions", (unsigned int)type->layout.rank);
     for (unsigned int axis = 0; axis < type->layout.rank; axis++) {
         if (type->layout.dimensions[axis] < 1) fail(BAD_MODEL, "an input has a dimension of %d", type->layout.dimensions[axis]);
         count *= (size_t)type->layout.dimensions[axis];
