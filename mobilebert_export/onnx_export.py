@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 PRECISIONS = (Precision.NONE, Precision.FLOAT16, Precision.DYNAMIC, Precision.INT8)
 _LIBRARIES = ("onnx", "onnxruntime")
-# A file that takes any length is fitted and verified on rows of up to so many tokens.
+# A file that takes any length is fitted and verified on rows of up to so many tokens, and verified on one of all.
 _USUAL_LENGTH = 128
 
 
@@ -97,6 +97,9 @@ def export_onnx(
         texts = verification_rows(checkpoint.tokenizer, EVALUATION, length=length, count=VERIFICATION_ROWS)
         if sequence_length is None:
             texts = _of_many_lengths(texts)
+            positions = checkpoint.config.max_position_embeddings
+            # The full one of them is as long as the model can read.
+            _, texts[1] = verification_rows(checkpoint.tokenizer, EVALUATION, length=positions, count=2)
         verification, floor = verified(model, fit, checkpoint, texts)
         return OnnxExport(
             output=output,

@@ -86,6 +86,11 @@ def cases(
     return made
 
 
+def full_rows(tokenizer: "Tokenizer", rows: Sequence[LabelledRow], *, length: int, count: int) -> list[Case]:
+    """Rows of the data's text that fill the whole length, every second one a pair."""
+    return [Case(row, encoding, length) for row, encoding in _full(tokenizer, rows, length, count)]
+
+
 def _encoded(
     tokenizer: "Tokenizer", rows: Sequence[LabelledRow], length: int
 ) -> Iterator[tuple[LabelledRow, "Encoding"]]:
@@ -93,13 +98,7 @@ def _encoded(
     yield LabelledRow(""), _cut(empty, 1)
     yield LabelledRow(""), empty
     yield from ((row.without_labels(), _cut(_encode(tokenizer, row.without_labels(), length), 3)) for row in rows[:1])
-    for index in range(FULL_ROWS):
-        start = index * len(rows) // FULL_ROWS
-        turned = [*rows[start:], *rows[:start]]
-        # A row has at least a token, so `length` of them fill it; where all are empty nothing does.
-        long = LabelledRow(" ".join(row.text for row in (turned * length)[:length]))
-        pair = LabelledRow(long.text, long.text) if index % 2 and length >= SHORTEST_PAIR else long
-        yield pair, _encode(tokenizer, pair, length)
+    yield from _full(tokenizer, rows, length, FULL_ROWS)
     if length >= SHORTEST_PAIR:
         for row, other in list(zip(rows, [*rows[1:], *rows[:1]], strict=True))[:PAIRS]:
             pair = LabelledRow(row.text, other.text)
@@ -107,6 +106,18 @@ def _encoded(
     for row in rows:
         for each in row.inputs:
             yield each, _encode(tokenizer, each, length)
+
+
+def _full(
+    tokenizer: "Tokenizer", rows: Sequence[LabelledRow], length: int, count: int
+) -> Iterator[tuple[LabelledRow, "Encoding"]]:
+    for index in range(count):
+        start = index * len(rows) // count
+        turned = [*rows[start:], *rows[:start]]
+        # A row has at least a token, so `length` of them fill it; where all are empty nothing does.
+        long = LabelledRow(" ".join(row.text for row in (turned * length)[:length]))
+        pair = LabelledRow(long.text, long.text) if index % 2 and length >= SHORTEST_PAIR else long
+        yield pair, _encode(tokenizer, pair, length)
 
 
 def _encode(tokenizer: "Tokenizer", row: LabelledRow, length: int) -> "Encoding":

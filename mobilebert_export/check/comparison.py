@@ -16,6 +16,8 @@ from mobilebert_export.check.cases import Padding
 _FEWEST_RANKS = 3
 # Ranks are taken of at most so many positions of a row: those of a vocabulary are many.
 _RANKED_POSITIONS = 8
+# Sums of squares of larger values overflow float64.
+_LARGEST = 1e150
 
 
 @dataclass(frozen=True)
@@ -72,11 +74,11 @@ class OutputError:
 
 
 def compare(reference: NDArray[np.floating], candidate: NDArray[np.floating]) -> RowError:
-    """One output of one row; a candidate that is not finite is infinitely far."""
+    """One output of one row; a candidate that is not finite, or too large for its energy to be, is infinitely far."""
     truth, given = reference.astype(np.float64), candidate.astype(np.float64)
     signal = float(np.sum(truth**2))
     scale = float(np.abs(truth).max(initial=0.0))
-    if not np.all(np.isfinite(given)):
+    if not np.all(np.abs(given) <= _LARGEST):
         return RowError(signal, inf, 0.0, inf, inf, scale, None)
     error = truth - given
     return RowError(

@@ -21,6 +21,7 @@ _WORDINGS = {
 _NUMBERS = frozenset({"int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64"})
 _DECORATION = re.compile(r"^(serving_default|inputs?|args_\d+|model)[_./](?=.)|[:_./](0|\d+)$|_?placeholder$")
 _RANK = 2  # (batch, sequence)
+_MOST_ROWS = 64  # at once: what is fed to a model is repeated in this process
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,10 @@ def feeding(inputs: Sequence[Port]) -> Feeding:
     batches, lengths = ({port.shape[axis] for port in inputs} - {-1} for axis in (0, 1))
     if len(batches) > 1 or len(lengths) > 1 or 0 in batches | lengths:
         raise ModelFileError(f"{expected} of one shape (batch, sequence), {found}")
-    return Feeding(named, next(iter(batches), 1), next(iter(lengths), None), by_position)
+    batch = next(iter(batches), 1)
+    if not 1 <= batch <= _MOST_ROWS:
+        raise ModelFileError(f"{expected} of at most {_MOST_ROWS} rows at once, {found}")
+    return Feeding(named, batch, next(iter(lengths), None), by_position)
 
 
 def outputs(

@@ -40,6 +40,8 @@ _SENSES: Mapping[str, Sense] = {
 _COMPARISONS = frozenset({"sqnr", "row_sqnr", "cosine", "largest_error", "kappa", "rank", "metric_loss"})
 # One answer lost among fewer would be more than any floor allows: the interval's end is three of them.
 _ENOUGH_LABELS = 100
+# Of a handful of answers, one near tie that falls the other way is below any floor.
+_ENOUGH_ANSWERS = 30
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,7 @@ def _values(key: str, measured: Measured) -> Iterator[tuple[str, float]]:
         if found is not None:
             yield subject, found
     for agreement in measured.agreements:
-        if key == "kappa" and agreement.kappa is not None:
+        if key == "kappa" and agreement.kappa is not None and agreement.answers >= _ENOUGH_ANSWERS:
             yield agreement.kind, agreement.kappa
     for metric in measured.metrics:
         if key == "metric_loss" and metric.rows >= _ENOUGH_LABELS:

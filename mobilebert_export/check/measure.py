@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mobilebert_export.check import foreign
 from mobilebert_export.check.agreement import Answered, agreements
 from mobilebert_export.check.answers import Answer, Kind, Task
-from mobilebert_export.check.cases import Case, Padding, cases
+from mobilebert_export.check.cases import Case, Padding, cases, full_rows
 from mobilebert_export.check.comparison import RowError, compare, summarize
 from mobilebert_export.check.data import LabelledRow
 from mobilebert_export.check.depth import Depth, DepthMeter, not_finite
@@ -25,7 +25,7 @@ from mobilebert_export.errors import ModelFileError, UsageError
 from mobilebert_export.graph.executor import execute
 from mobilebert_export.inspection import read
 from mobilebert_export.lowering import lower
-from mobilebert_export.runtimes.child import ChildModel, Limits, ModelFailedError
+from mobilebert_export.runtimes.child import ChildModel, Limits, ModelFailedError, RunRefusedError
 from mobilebert_export.runtimes.interface import Runtime
 
 if TYPE_CHECKING:
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 Progress = Callable[[str], None]
 
 _TFLITE = b"TFL3"
-LONGEST = 128
-# Rows whose every tensor is compared: a padded one of each kind of text, and a full one.
-_DEPTH_ROWS = 4
+# A file that takes any length gets rows of up to so many tokens, and a few of all positions, which cost most.
+_USUAL_LENGTH = 128
+_WHOLE_ROWS = 2
 _WORST_ROWS = 8
 _LONGEST_LIST = 5
 _LONGEST_TEXT = 200
@@ -65,7 +65,8 @@ class Measurement:
         progress: is told each step as it begins.
         limits: of the child process that runs a model.
         text_must_fit: whether the rows are such as the model will meet: its length has to hold them.
-        longest: tokens of the longest row for a model that takes any length.
+        longest: tokens of the longest row for a model that takes any length; None for 128, and a few rows of all the
+            positions that the checkpoint has.
     """
 
     checkpoint: "Checkpoint"
@@ -73,7 +74,7 @@ class Measurement:
     progress: Progress = lambda _: None
     limits: Limits = field(default_factory=Limits)
     text_must_fit: bool = True
-    longest: int = LONGEST
+    longest: int | None = None
 
     def __post_init__(self) -> None:
         self.progress("lowering the model")
@@ -96,7 +97,8 @@ class Measurement:
             with ChildModel(model, runtime, limits=self.limits) as child:
                 if child.precision is not None:
                     measured = replace(measured, precision=child.precision, findings=child.findings)
-                return self._run(child, measured)
+                with np.errstate(over="ignore", invalid="ignore"):  # a stranger's numbers
+                    return self._run(child, measured)
         except ModelFailedError as error:
             return replace(measured, findings=(*measured.findings, str(error)))
 
@@ -114,19 +116,23 @@ class Measurement:
         made = cases(
             self.checkpoint.tokenizer,
             self.rows,
-            length=feeding.length or min(longest, self.longest),
+            length=feeding.length or min(longest, self.longest or _USUAL_LENGTH),
             flexible=feeding.length is None,
             mask_tokens=self._task.masks_tokens,
         )
+        whole = []
+        if feeding.length is None and self.longest is None and longest > _USUAL_LENGTH:
+            whole = full_rows(self.checkpoint.tokenizer, self.rows, length=longest, count=_WHOLE_ROWS)
         # Before minutes of work: a label may be none of the model's.
-        labelled = [(case, {} if case.again else self._task.truth(case)) for case in made]
+        labelled = [(case, {} if case.again else self._task.truth(case)) for case in (*made, *whole)]
         ran = list(self._ran(child, feeding, labelled, measured.model.name))
         depth, found, remark = self._depth(child, feeding, made)
         by_padding: dict[tuple[str, Padding], list[RowError]] = {}
         for each in ran:
             for name, error in each.errors.items():
                 by_padding.setdefault((name, each.case.padding), []).append(error)
-        answered = list(_questions(ran)) if self._task.chooses else [each.answered for each in ran]
+        once = [each for each in ran if not each.case.again]
+        answered = list(_questions(once)) if self._task.chooses else [each.answered for each in once]
         return replace(
             measured,
             rows=len(ran),
@@ -168,6 +174,9 @@ class Measurement:
         self.progress("comparing tensor by tensor")
         meter = DepthMeter(self._graph)
         bad: dict[str, None] = {}
+        depth: Depth | None = None
+        findings: list[str] = []
+        remark: str | None = None
         try:
             for case in _spread(made):
                 inputs = case.inputs(self.checkpoint.tokenizer.pad_id)
@@ -175,7 +184,7 @@ class Measurement:
                 computed = child.tensors(fed)
                 bad.update(dict.fromkeys(not_finite(computed)))
                 exact: dict[str, NDArray[np.generic]] = {}
-                with suppress(ModelFailedError):  # an operator that is not known
+                with suppress(RunRefusedError):  # an operator that is not known
                     exact = child.exact(fed)
                 truth: dict[str, NDArray[np.floating]] = {}
                 width = min(len(case.encoding) + 1, case.width)
@@ -183,11 +192,15 @@ class Measurement:
                     self._graph, {name: values[:, :width] for name, values in inputs.items()}, observe=truth.__setitem__
                 )
                 meter.add(truth, computed, exact, len(case.encoding))
-        except (ModelFailedError, UsageError) as error:
-            return None, [], f"its tensors could not be looked at: {error}"
-        depth = meter.finish()
-        findings = [f"tensor(s) that are not finite: {_listed(list(bad))}"] if bad else []
-        return depth, findings, depth.remark
+            depth = meter.finish()
+            remark = depth.remark
+        except (RunRefusedError, UsageError) as error:
+            remark = f"its tensors could not be looked at: {error}"
+        except ModelFailedError as error:
+            findings.append(f"while its tensors were looked at: {error}")
+        if bad:
+            findings.append(f"tensor(s) that are not finite: {_listed(list(bad))}")
+        return depth, findings, remark
 
     def _unknown(self) -> float:
         """The share of the data's pieces that the vocabulary does not know."""
@@ -196,7 +209,7 @@ class Measurement:
             token
             for row in self.rows
             for each in row.inputs
-            for token in tokenizer.encode(each.text, each.text_pair, max_length=LONGEST, pad=False).input_ids
+            for token in tokenizer.encode(each.text, each.text_pair, max_length=_USUAL_LENGTH, pad=False).input_ids
             if token not in {tokenizer.cls_id, tokenizer.sep_id}
         ]
         return ids.count(tokenizer.unk_id) / max(len(ids), 1)
@@ -253,13 +266,13 @@ def _spread(made: Sequence[Case]) -> list[Case]:
     """A few cases: the shortest, the longest, and some between, pairs among them."""
     ordered = sorted(made, key=lambda case: (len(case.encoding), case.encoding.input_ids, case.width))
     pairs = [case for case in ordered if 1 in case.encoding.token_type_ids] or ordered
-    picked = [ordered[-1], pairs[0], pairs[len(pairs) // 2], ordered[len(ordered) // 2]]
-    return list({id(case): case for case in picked}.values())[:_DEPTH_ROWS]
+    picked = [ordered[-1], ordered[0], pairs[0], pairs[len(pairs) // 2], ordered[len(ordered) // 2]]
+    return list({id(case): case for case in picked}.values())
 
 
 def _questions(ran: Sequence[_Ran]) -> Iterator[Answered]:
     """Of rows with choices, which choice each model scores best."""
-    choices = [each for each in ran if each.case.row.choices and not each.case.again]
+    choices = [each for each in ran if each.case.row.choices]
     for _, group in groupby(choices, lambda each: (each.case.row.text, each.case.row.choices, each.case.row.label)):
         answers = [each.answered for each in group]
         reference, candidate = (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mobilebert_export.check.data import LabelledRow, chosen, read_rows
 from mobilebert_export.check.gate import Gate, Verdict
-from mobilebert_export.check.measure import LONGEST, Measurement
+from mobilebert_export.check.measure import Measurement
 from mobilebert_export.check.measured import Measured
 from mobilebert_export.check.rows import verification_rows
 from mobilebert_export.errors import UsageError
@@ -96,7 +96,7 @@ def check(
         gate: the floors; the default ones without.
         runtime: what runs the models; LiteRT or ONNX Runtime, by the kind of the file, without.
         sequence_length: tokens of a row that the app feeds. A model of another fixed length fails; without it, one that
-            cuts the text does. One that takes any length is checked up to this one.
+            cuts the text does. One that takes any length is checked up to this one; without it, up to all positions.
         rows: the most rows of the data to use, chosen by their content.
         limits: of the child process that runs a model.
         progress: is told each step as it begins.
@@ -119,7 +119,7 @@ def check(
         progress,
         limits,
         text_must_fit=data is not None or sequence_length is None,
-        longest=sequence_length or LONGEST,
+        longest=sequence_length,
     )
     measured = [measurement.of(Path(model), runtime) for model in models]
     return CheckReport(

@@ -139,7 +139,7 @@ def _precision(tensors: Sequence[_Tensor], nodes: Sequence[_Node]) -> str:
         if tensor.is_constant:
             weights[tensor.dtype] += tensor.elements
     stored = weights.most_common(1)[0][0] if weights else "float32"
-    if stored not in {"int8", "uint8", "int4"}:
+    if stored not in {"int8", "uint8", "int4", "int16"}:
         return "float16" if stored == "float16" else "none"
     activations = Counter(
         values.dtype

@@ -107,7 +107,7 @@ def _write(result: "CheckReport", report: Path | None, junit: Path | None) -> No
 
     if report is not None:
         with placed_whole(report, overwrite=True) as file:
-            file.write(to_html(result).encode())
+            file.write(to_html(result).encode(errors="replace"))  # a file name may be no UTF-8
     if junit is not None:
         with placed_whole(junit, overwrite=True) as file:
             file.write(to_junit(result))

@@ -46,6 +46,10 @@ class ModelFailedError(Exception):
     """The model crashed, hung, or was refused by its runtime: a finding about the model, in one line."""
 
 
+class RunRefusedError(ModelFailedError):
+    """The child says that it cannot, and lives: it can be asked something else."""
+
+
 class ChildModel:
     """A model file, loaded in a child process; a context manager.
 
@@ -82,7 +86,7 @@ class ChildModel:
             said = self._loaded(path)
             self.inputs, self.outputs = self._ports(said, "inputs"), self._ports(said, "outputs")
             self.precision = None if said.get("precision") is None else str(said["precision"])
-            self.findings = tuple(_shown(words) for words in said.get("findings", ()))
+            self.findings = self._findings(said)
         except BaseException:
             self.close()
             raise
@@ -99,7 +103,8 @@ class ChildModel:
         """Every tensor computed on the way, by name, in the order of the nodes; stored integers as real numbers.
 
         Raises:
-            ModelFailedError: the model does not run, or does not survive it.
+            RunRefusedError: the model does not run.
+            ModelFailedError: it does not survive it.
         """
         return self._asked("tensors", inputs)
 
@@ -107,7 +112,8 @@ class ChildModel:
         """Likewise, computed in float64 from the file's own constants; nothing where the format is not followed.
 
         Raises:
-            ModelFailedError: the file has an operator that cannot be followed.
+            RunRefusedError: the file has an operator that cannot be followed.
+            ModelFailedError: the child does not survive it.
         """
         return self._asked("exact", inputs)
 
@@ -134,12 +140,12 @@ class ChildModel:
     def _loaded(self, path: Path) -> dict[str, Any]:
         """What the child says of the file, once it is loaded."""
         said, _ = self._answer("loading")
+        if "refused" not in said:
+            return said
+        words = _shown(said["refused"])
         if said.get("unreadable"):
-            words = _shown(said["refused"])
             raise ModelFileError(f"{path}: expected a model that {self._runtime.value} reads, got: {words}")
-        if "refused" in said:
-            raise ModelFailedError(f"{self._runtime.value} refuses the file: {_shown(said['refused'])}")
-        return said
+        raise ModelFailedError(f"{self._runtime.value} refuses the file: {words}")
 
     def _asked(self, what: str, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
         if self._process.stdin is None:
@@ -151,7 +157,7 @@ class ChildModel:
             raise ModelFailedError(self._end("running")) from None
         said, arrays = self._answer("running")
         if "failed" in said:
-            raise ModelFailedError(f"{self._runtime.value} cannot run it: {_shown(said['failed'])}")
+            raise RunRefusedError(f"{self._runtime.value} cannot run it: {_shown(said['failed'])}")
         return arrays
 
     def _answer(self, doing: str) -> Message:
@@ -203,8 +209,14 @@ class ChildModel:
     def _ports(self, said: Mapping[str, Any], which: str) -> tuple[Port, ...]:
         try:
             return tuple(map(Port.from_json, said[which]))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ModelFailedError(f"{self._runtime.value} answered nonsense while loading it") from error
+
+    def _findings(self, said: Mapping[str, Any]) -> tuple[str, ...]:
+        found = said.get("findings", [])
+        if not isinstance(found, list):
+            raise ModelFailedError(f"{self._runtime.value} answered nonsense while loading it")
+        return tuple(map(_shown, found))
 
 
 def _shown(words: object) -> str:

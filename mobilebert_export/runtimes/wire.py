@@ -72,6 +72,6 @@ def _unpacked(message: bytes) -> Message:
             array = np.frombuffer(message, dtype, count, position).reshape(shape)
             position += array.nbytes
             arrays[str(name)] = array
-    except (ValueError, KeyError, TypeError, RecursionError, struct.error) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError, struct.error) as error:
         raise WireError(f"expected a message of JSON and arrays, got: {error}") from error
     return said, arrays

@@ -52,7 +52,7 @@ def _serve(model: LoadedModel, answers: BinaryIO) -> None:
         try:
             given = {"run": model.run, "tensors": model.tensors, "exact": model.exact}[asked["what"]](inputs)
         except MemoryError:
-            _answer(answers, {"failed": "out of memory"})
+            sys.exit("out of memory")
         except RuntimeMissingError as error:
             _answer(answers, {"missing": _words(error)})
         except Exception as error:  # noqa: BLE001 - whatever a runtime raises is an answer

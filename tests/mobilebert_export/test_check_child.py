@@ -3,6 +3,7 @@
 import json
 import os
 import struct
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -18,10 +19,10 @@ from mobilebert_reference.demo import CHECKPOINT
 from mobilebert_export.errors import ModelFileError, UsageError
 from mobilebert_export.export import export_tflite
 from mobilebert_export.inspection import read
-from mobilebert_export.runtimes.child import ChildModel, Limits, ModelFailedError
+from mobilebert_export.runtimes.child import ChildModel, Limits, ModelFailedError, RunRefusedError
 from mobilebert_export.runtimes.interface import Runtime
 from mobilebert_export.runtimes.litert import LiteRtModel
-from mobilebert_export.runtimes.wire import WireError, pack, receive
+from mobilebert_export.runtimes.wire import Message, WireError, pack, receive
 from tests import mutants
 
 LENGTH = 16
@@ -86,9 +87,45 @@ def test_memory_limit(honest: Path) -> None:
 def test_wrong_shape_is_an_answer_and_not_the_end(honest: Path) -> None:
     short = {name: values[:, :3] for name, values in row().items()}
     with ChildModel(honest, Runtime.LITERT) as child:
-        with pytest.raises(ModelFailedError, match="litert cannot run it"):
+        with pytest.raises(RunRefusedError, match="litert cannot run it"):
             child.run(short)
         assert np.isfinite(child.run(row())["logits"]).all()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"findings": 5},
+        {"findings": "words"},
+        {"findings": {"a": 1}},
+        {"inputs": 5},
+        {"inputs": [["ids", "int32", [float("inf")]]]},
+        {"unreadable": True, "inputs": None},
+    ],
+)
+def test_child_that_was_taken_over_may_say_what_it_likes(
+    said: dict[str, Any], honest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(child: ChildModel, doing: str) -> Message:
+        true, arrays = honestly(child, doing)
+        return {**true, **said}, arrays
+
+    honestly = ChildModel._answer
+    monkeypatch.setattr(ChildModel, "_answer", answer)
+    with pytest.raises(ModelFailedError, match="litert answered nonsense while loading it"):
+        ChildModel(honest, Runtime.LITERT)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits another process")
+def test_child_that_runs_out_of_memory_is_no_refusal(honest: Path) -> None:
+    import resource  # which Windows has not
+
+    with ChildModel(honest, Runtime.LITERT) as child:
+        child.tensors(row())  # what it imports for this is there
+        resource.prlimit(child._process.pid, resource.RLIMIT_AS, (2**20, 2**20))
+        with pytest.raises(ModelFailedError) as failed:
+            list(map(child.exact, [row()] * 100))  # until what it has is used up
+        assert not isinstance(failed.value, RunRefusedError)
 
 
 def test_child_is_gone_afterwards(honest: Path) -> None:
@@ -160,6 +197,7 @@ def framed(header: bytes, data: bytes = b"", length: int | None = None) -> bytes
         framed(b'{"said": {}, "arrays": [["a", "object", [1]]]}', b"x" * 8),
         framed(b'{"said": {}, "arrays": [["a", "int8", [-1]]]}', b"x"),
         framed(b'{"said": {}, "arrays": [["a", "float64", [1000]]]}', b"x" * 8),
+        framed(b'{"said": {}, "arrays": [["a", "int8", [1180591620717411303424]]]}', b"x"),
         framed(b"[" * 100_000),
     ],
 )

@@ -1,6 +1,7 @@
 """`mobilebert-export check` through its entry point."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -72,6 +73,15 @@ def test_json_is_one_object_and_nothing_else(honest: Path, tmp_path: Path, call:
     told = json.loads(done.stdout)
     assert told["passed"] is True
     assert told["models"][0]["precision"] == "none"
+
+
+def test_file_name_of_other_bytes_is_shown_with_escapes(honest: Path, tmp_path: Path, call: Call) -> None:
+    strange = Path(os.fsdecode(b"caf\xe9.tflite"))
+    shutil.copy(honest, tmp_path / strange)
+    done = call(CHECKPOINT, strange, "--rows", 1, "--report", "r.html", "--junit", "j.xml", "--json", cwd=tmp_path)
+    assert done.stderr == ""
+    assert json.loads(done.stdout)["models"][0]["model"] == str(strange)
+    assert "caf?.tflite" in (tmp_path / "r.html").read_text(encoding="utf-8")
 
 
 def test_gate_file_decides(honest: Path, tmp_path: Path, call: Call) -> None:

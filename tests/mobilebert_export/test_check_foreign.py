@@ -64,6 +64,9 @@ def test_arrays_have_the_type_and_the_batch_that_the_model_takes() -> None:
         ports("attention_mask", "token_type_ids"),
         [Port("input_ids", "int32", (1, 8)), Port("attention_mask", "int32", (1, 9))],
         ports("input_ids", shape=(1, 0)),
+        ports("input_ids", shape=(2**40, 8)),
+        ports("input_ids", shape=(65, 8)),
+        ports("input_ids", shape=(-2, 8)),
     ],
 )
 def test_model_that_cannot_be_fed_is_shown(inputs: list[Port]) -> None:

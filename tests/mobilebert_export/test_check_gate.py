@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from mobilebert_export.check.agreement import Agreement
 from mobilebert_export.check.comparison import OutputError
 from mobilebert_export.check.gate import Gate
 from mobilebert_export.check.measured import Measured
@@ -64,6 +65,14 @@ def test_loss_of_answers_is_judged_where_there_are_enough_to_tell(labels: int, j
     metric = Metric("label", "accuracy", labels, 0.9, 0.8, 0.1, None, low=-0.15, high=-0.05)
     verdict = gate("[every]\nsqnr = 1\nmetric_loss = 0.1", tmp_path).judge(replace(MEASURED, metrics=(metric,)))
     assert [line.value for line in verdict.lines if line.key == "metric_loss"] == ([0.15] if judged else [])
+    assert verdict.passed != judged
+
+
+@pytest.mark.parametrize(("answers", "judged"), [(29, False), (30, True)])
+def test_agreement_is_judged_where_there_are_enough_answers_to_tell(answers: int, judged: bool, tmp_path: Path) -> None:
+    agreement = Agreement("label", answers, share=0.9, constant=0.5, kappa=0.8)
+    verdict = gate("[every]\nsqnr = 1\nkappa = 0.9", tmp_path).judge(replace(MEASURED, agreements=(agreement,)))
+    assert [line.value for line in verdict.lines if line.key == "kappa"] == ([0.8] if judged else [])
     assert verdict.passed != judged
 
 

@@ -25,6 +25,7 @@ from mobilebert_export.check.measured import Measured
 from mobilebert_export.check.run import check
 from mobilebert_export.export import export_tflite
 from mobilebert_export.precisions import CALIBRATED, Precision
+from mobilebert_export.runtimes.child import ChildModel
 from tests import mutants
 
 LENGTH = 64
@@ -212,6 +213,50 @@ def test_nan_hidden_behind_a_relu_is_a_finding_though_every_answer_is_right(
     assert finding.startswith("tensor(s) that are not finite: ")
     assert ("overflown" if overflow else "undefined") in finding
     assert measured.agreements[0].share == 1.0
+
+
+@pytest.mark.parametrize("asked", ["tensors", "exact"])
+def test_crash_while_tensors_are_looked_at_is_a_finding_and_hides_none(
+    asked: str, honest: Export, measurement: Measurement, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = mutants.mutant(honest("none"), tmp_path / "mutant.tflite", mutants.hidden_nan)
+
+    def crashing(child: ChildModel, inputs: Any) -> Any:
+        child._process.kill()
+        return truly(child, inputs)
+
+    truly = getattr(ChildModel, asked)
+    monkeypatch.setattr(ChildModel, asked, crashing)
+    measured = measurement.of(wrong)
+    assert failing(judged(measured)) == {"finding"}
+    assert measured.findings[0].startswith("while its tensors were looked at: litert crashed with SIGKILL")
+    found = [finding for finding in measured.findings if "not finite: " in finding]
+    assert len(found) == (asked == "exact")
+    assert measured.agreements[0].share == 1.0
+
+
+def test_tensors_of_the_shortest_row_and_of_the_longest_are_looked_at(
+    honest: Export, measurement: Measurement, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def watched(child: ChildModel, inputs: Any) -> Any:
+        seen.append(int(inputs["attention_mask"].sum()))
+        return truly(child, inputs)
+
+    seen: list[int] = []
+    truly = ChildModel.tensors
+    monkeypatch.setattr(ChildModel, "tensors", watched)
+    measurement.of(honest("none"))
+    assert (min(seen), max(seen)) == (1, LENGTH)
+
+
+def test_tensors_that_the_runtime_cannot_give_are_a_remark(
+    honest: Export, measurement: Measurement, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truly = ChildModel.tensors
+    monkeypatch.setattr(ChildModel, "tensors", lambda child, _: truly(child, {}))
+    measured = measurement.of(honest("none"))
+    assert failing(judged(measured)) == set()
+    assert any("its tensors could not be looked at: litert cannot run it" in remark for remark in measured.remarks)
 
 
 def test_constant_answer_is_no_better_than_chance(honest: Export, measurement: Measurement, tmp_path: Path) -> None:

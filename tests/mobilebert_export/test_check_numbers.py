@@ -30,6 +30,13 @@ def test_a_value_that_is_not_finite_is_the_worst_of_all(bad: float) -> None:
     assert (summary.sqnr, summary.worst_row_sqnr) == (-np.inf, -np.inf)
 
 
+@pytest.mark.parametrize("large", [1e153, 1e160, 1e308])
+def test_values_too_large_to_add_up_are_infinitely_far(large: float) -> None:
+    rows = [compare(np.ones(3), np.full(3, large)) for _ in range(200)]
+    summary = summarize("logits", "padded", [compare(np.ones(3), np.ones(3)), *rows])
+    assert (summary.sqnr, summary.cosine, summary.largest_error) == (-np.inf, 0.0, np.inf)
+
+
 @given(arrays(np.float64, (5, 4), elements=st.floats(-1e6, 1e6)), st.permutations(range(5)))
 def test_summary_does_not_depend_on_the_order_of_rows(values: np.ndarray, order: list[int]) -> None:
     rows = [compare(row, row * 0.99 + 0.1) for row in values]

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -12,22 +13,28 @@ from mobilebert_reference.demo import CALIBRATION, CHECKPOINT, EVALUATION
 from onnx import TensorProto, helper, numpy_helper
 
 from mobilebert_export.calibration import CalibrationText, calibrate
+from mobilebert_export.check.cases import FULL_ROWS
 from mobilebert_export.check.data import chosen, read_rows
 from mobilebert_export.check.gate import Gate
 from mobilebert_export.check.measure import Measurement
 from mobilebert_export.check.measured import Measured
 from mobilebert_export.check.run import check
 from mobilebert_export.emitters.onnx import emit
+from mobilebert_export.errors import EquivalenceError
+from mobilebert_export.graph import Graph
 from mobilebert_export.lowering import Coordinates, lower
 from mobilebert_export.onnx_export import export_onnx
 from mobilebert_export.precisions import CALIBRATED, Precision, apply
 from mobilebert_export.runtimes.interface import UnknownOperatorError
 from mobilebert_export.runtimes.onnx_real_arithmetic import without_rounding
 from tests import mutants, onnx_mutants
+from tests.models import VOCABULARY_SIZE, random_model, write_checkpoint
 
 # By how much a layer is disturbed.
 DISTURBED = {"none": 0.01, "float16": 0.01, "dynamic": 0.2, "int8": 0.2}
 ROWS = 4
+# Positions: those that most texts need, and more.
+USUAL, LONG = 128, 160
 
 Export = Callable[[str], Path]
 
@@ -71,7 +78,9 @@ def test_honest_file_passes(precision: str, honest: Export, measurement: Measure
     assert failing(measured) == set()
     assert measured.precision == precision
     assert measured.length is None
-    assert measured.rows > 2 * ROWS  # each padded and as it is
+    # Each row and each pair, padded and as it is: the same answer, which counts once.
+    assert [agreement.answers for agreement in measured.agreements] == [3 + FULL_ROWS + 2 * ROWS]
+    assert measured.rows == 2 * (3 + 2 * ROWS) + FULL_ROWS
     assert [metric.rows for metric in measured.metrics] == [ROWS]  # its label counts once
     assert measured.depth is not None
     assert measured.depth.constants is not None
@@ -117,6 +126,49 @@ def test_file_of_any_length_is_run_up_to_the_length_that_is_asked_for(honest: Ex
     measured = measurement.of(honest("none"))
     assert failing(measured) == set()
     assert max(row.tokens for row in measured.worst) == 20
+
+
+@pytest.fixture
+def long(tmp_path: Path) -> Checkpoint:
+    """A checkpoint with more positions than most texts have tokens."""
+    model = random_model(
+        "MobileBertForSequenceClassification",
+        "near_one",
+        vocab_size=VOCABULARY_SIZE,
+        max_position_embeddings=LONG,
+    )
+    return load_checkpoint(write_checkpoint(model, tmp_path / "long"))
+
+
+def without_last_positions(graph: onnx.GraphProto) -> None:
+    """As an export of the first 128 positions, padded with zeros, would have them."""
+    table = np.arange(LONG)[:, None] < USUAL
+    onnx_mutants.constants(lambda name: "position_embeddings" in name, lambda values: values * table)(graph)
+
+
+def test_all_positions_of_a_file_of_any_length_are_run(long: Checkpoint, tmp_path: Path) -> None:
+    export_onnx(long, tmp_path / "honest.onnx")
+    onnx_mutants.mutant(tmp_path / "honest.onnx", tmp_path / "wrong.onnx", without_last_positions)
+    models = [tmp_path / "honest.onnx", tmp_path / "wrong.onnx"]
+    honest, wrong = check(long, models, rows=ROWS).models
+    assert failing(honest.measured) == set()
+    assert failing(wrong.measured) >= {"sqnr", "row_sqnr"}
+    assert {row.tokens for row in wrong.measured.worst if row.sqnr < 60} == {LONG}
+    # Who says that the app feeds no more is believed.
+    assert check(long, models, rows=ROWS, sequence_length=USUAL).passed
+
+
+def test_export_of_any_length_is_verified_on_all_positions(
+    long: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(graph: Graph, **options: Any) -> bytes:
+        model = onnx.load_from_string(emit(graph, **options))
+        without_last_positions(model.graph)
+        return bytes(model.SerializeToString())
+
+    monkeypatch.setattr("mobilebert_export.emitters.onnx.emit", wrong)
+    with pytest.raises(EquivalenceError):
+        export_onnx(long, tmp_path / "wrong.onnx")
 
 
 def test_file_of_another_length_fails(demo: Checkpoint, tmp_path: Path) -> None:
