@@ -75,14 +75,14 @@ def export_tflite(
         raise UsageError(f"expected {AUTO} with a largest drop, got {Precision(precision).value}; leave out --max-drop")
     refuse_length(checkpoint, sequence_length)
     output = Path(output)
-    if calibration is None and precision in {AUTO, *CALIBRATED}:
-        calibration = CalibrationText(CALIBRATION)
+    text = CalibrationText(CALIBRATION) if calibration is None else calibration
     with placed_whole(output, overwrite=overwrite) as file:
         if precision == AUTO:
-            choice = choose(checkpoint, calibration or (), length=sequence_length, max_drop=max_drop, progress=progress)
+            choice = choose(checkpoint, text, length=sequence_length, max_drop=max_drop, progress=progress)
             candidate, reason = choice.candidate, choice.reason
         else:
-            model = fitted(checkpoint, Precision(precision), calibration, length=sequence_length, progress=progress)
+            rows = text if precision in CALIBRATED else calibration
+            model = fitted(checkpoint, Precision(precision), rows, length=sequence_length, progress=progress)
             candidate, reason = emitted(model, length=sequence_length, progress=progress), None
         file.write(candidate.content)
         progress("comparing with the reference")

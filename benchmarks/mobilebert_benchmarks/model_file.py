@@ -3,7 +3,6 @@
 The file may be a stranger's: nothing in it is believed, and a file that cannot be read is one line.
 """
 
-import hashlib
 import struct
 from collections import Counter
 from dataclasses import dataclass
@@ -45,15 +44,11 @@ class ModelFile:
 
     Attributes:
         path: where it is.
-        size: in bytes.
-        sha256: of its content.
         signatures: by length, shortest first; never empty.
         arithmetic: in which most weights of its FULLY_CONNECTED operators are multiplied; None if it has none.
     """
 
     path: Path
-    size: int
-    sha256: str
     signatures: tuple[Signature, ...]
     arithmetic: Arithmetic | None
 
@@ -88,8 +83,7 @@ def read_model(path: Path) -> ModelFile:
         raise ModelError(f"expected a .tflite file, got {path}, which is damaged: {error}") from error
     if not signatures:
         raise ModelError(f"expected a .tflite file with a signature, got {path}, which has none; export it anew")
-    digest = hashlib.sha256(content).hexdigest()
-    return ModelFile(path, len(content), digest, signatures, arithmetic)
+    return ModelFile(path, signatures, arithmetic)
 
 
 def _contents(content: bytes) -> tuple[tuple[Signature, ...], Arithmetic | None]:

@@ -5,12 +5,13 @@ Sums over rows are exact (`math.fsum`), so a summary does not depend on the orde
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import fsum, inf, log10, sqrt
+from math import fsum, inf, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mobilebert_export.check.cases import Padding
+from mobilebert_export.check.metrics import decibels
 
 # Ranks of fewer scores than this tell next to nothing.
 _FEWEST_RANKS = 3
@@ -116,14 +117,6 @@ def summarize(output: str, padding: Padding, rows: Sequence[RowError]) -> Output
         largest_error=max(row.largest for row in rows) / scale if scale else inf,
         rank=min(ranks) if ranks else None,
     )
-
-
-def decibels(signal: float, noise: float) -> float:
-    """10 log₁₀(signal / noise): infinite for no noise, minus infinity for no signal in it."""
-    if noise == 0:
-        return inf
-    ratio = signal / noise
-    return 10 * log10(ratio) if ratio > 0 else -inf
 
 
 def _rank(truth: NDArray[np.float64], given: NDArray[np.float64]) -> float | None:

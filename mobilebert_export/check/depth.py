@@ -20,7 +20,7 @@ from operator import itemgetter
 import numpy as np
 from numpy.typing import NDArray
 
-from mobilebert_export.check.comparison import decibels
+from mobilebert_export.check.metrics import decibels
 from mobilebert_export.graph import operators as op
 from mobilebert_export.graph.graph import Graph
 from mobilebert_export.graph.operators import SEQUENCE, Shape

@@ -18,6 +18,7 @@ from mobilebert_export.check.comparison import RowError, compare, summarize
 from mobilebert_export.check.data import LabelledRow
 from mobilebert_export.check.depth import Depth, DepthMeter, not_finite
 from mobilebert_export.check.measured import Measured, WorstRow
+from mobilebert_export.check.rows import unknown_share
 from mobilebert_export.check.scores import metrics
 from mobilebert_export.check.structure import Structure, read_structure
 from mobilebert_export.check.truth import Truth
@@ -204,15 +205,9 @@ class Measurement:
 
     def _unknown(self) -> float:
         """The share of the data's pieces that the vocabulary does not know."""
-        tokenizer = self.checkpoint.tokenizer
-        ids = [
-            token
-            for row in self.rows
-            for each in row.inputs
-            for token in tokenizer.encode(each.text, each.text_pair, max_length=_USUAL_LENGTH, pad=False).input_ids
-            if token not in {tokenizer.cls_id, tokenizer.sep_id}
-        ]
-        return ids.count(tokenizer.unk_id) / max(len(ids), 1)
+        inputs = [each for row in self.rows for each in row.inputs]
+        texts = [text for each in inputs for text in (each.text, each.text_pair) if text is not None]
+        return unknown_share(self.checkpoint.tokenizer, texts)
 
     def _cut(self, length: int | None) -> float | None:
         """The share of the data's rows that a model of this length cuts, and the checkpoint would not."""

@@ -1,6 +1,7 @@
 """How near one set of numbers is to another: functions of the reference's values and the candidate's."""
 
 from dataclasses import dataclass
+from math import inf, log10
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,10 +35,16 @@ class Energies:
 
     @property
     def sqnr(self) -> float:
-        """The ratio in dB: infinite without noise, minus infinity where only noise is left."""
-        if self.noise == 0:
-            return np.inf
-        return 10 * float(np.log10(self.signal / self.noise)) if self.signal > 0 and self.noise < np.inf else -np.inf
+        """The ratio in dB."""
+        return decibels(self.signal, self.noise)
+
+
+def decibels(signal: float, noise: float) -> float:
+    """10 log₁₀(signal / noise): infinite for no noise, minus infinity for no signal in it."""
+    if noise == 0:
+        return inf
+    ratio = signal / noise
+    return 10 * log10(ratio) if ratio > 0 else -inf
 
 
 def sqnr(reference: NDArray[np.floating], candidate: NDArray[np.floating]) -> float:

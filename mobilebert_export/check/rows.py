@@ -1,7 +1,7 @@
 """The rows of text that a file is verified on."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 # [CLS] a [SEP] b [SEP]
 SHORTEST_PAIR = 5
 # More unknown pieces than this, and the text is in no language that the vocabulary knows.
-_MOST_UNKNOWN = 0.5
+MOST_UNKNOWN = 0.5
+# Texts, and pieces of each, that tell which language it is.
+_TEXTS, _LONGEST_TEXT = 64, 64
 # A word has no more characters; a stranger's vocabulary may have a piece of millions.
 _LONGEST_WORD = 64
 _SEED = 0
@@ -30,7 +32,7 @@ def verification_rows(tokenizer: "Tokenizer", text: Path, *, length: int, count:
         count: how many rows, at least 1.
     """
     texts = [json.loads(line)["text"] for line in text.read_text(encoding="utf-8").splitlines()]
-    if _unknown_share(tokenizer, texts) > _MOST_UNKNOWN:
+    if unknown_share(tokenizer, texts[:_TEXTS]) > MOST_UNKNOWN:
         texts = list(_made_of_words(tokenizer, len(texts))) or texts
     room_for_pairs = length >= SHORTEST_PAIR
     rows = [tokenizer.encode("", max_length=length), tokenizer.encode(" ".join(texts[:length]), max_length=length)]
@@ -42,8 +44,9 @@ def verification_rows(tokenizer: "Tokenizer", text: Path, *, length: int, count:
     return rows[:count]
 
 
-def _unknown_share(tokenizer: "Tokenizer", texts: list[str]) -> float:
-    encoded = [tokenizer.encode(text, max_length=64, pad=False) for text in texts[:64]]
+def unknown_share(tokenizer: "Tokenizer", texts: Iterable[str]) -> float:
+    """The share of the pieces of texts, from 0 to 1, that a vocabulary does not know; of each its first pieces."""
+    encoded = (tokenizer.encode(text, max_length=_LONGEST_TEXT, pad=False) for text in texts)
     ids = [
         token
         for row in encoded

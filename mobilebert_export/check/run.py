@@ -10,7 +10,7 @@ from mobilebert_export.check.data import LabelledRow, chosen, read_rows
 from mobilebert_export.check.gate import Gate, Verdict
 from mobilebert_export.check.measure import Measurement
 from mobilebert_export.check.measured import Measured
-from mobilebert_export.check.rows import verification_rows
+from mobilebert_export.check.rows import MOST_UNKNOWN, unknown_share, verification_rows
 from mobilebert_export.errors import UsageError
 from mobilebert_export.exported import refuse_length
 from mobilebert_export.runtimes.child import Limits
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from mobilebert_reference import Checkpoint
 
 ROWS = 200
-_MOST_UNKNOWN = 0.5
 
 
 @dataclass(frozen=True)
@@ -136,8 +135,7 @@ def _default_rows(checkpoint: "Checkpoint", count: int) -> list[LabelledRow]:
 
     rows = chosen(read_rows(EVALUATION), count)
     tokenizer = checkpoint.tokenizer
-    pieces = [token for row in rows for token in tokenizer.encode(row.text, max_length=64, pad=False).input_ids[1:-1]]
-    if pieces.count(tokenizer.unk_id) > _MOST_UNKNOWN * len(pieces):
+    if unknown_share(tokenizer, (row.text for row in rows)) > MOST_UNKNOWN:
         own = verification_rows(tokenizer, EVALUATION, length=64, count=count)
         return chosen((LabelledRow(tokenizer.decode(row.input_ids)) for row in own), count)
     known = set(checkpoint.config.id2label.values())

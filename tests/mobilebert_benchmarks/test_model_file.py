@@ -26,7 +26,7 @@ def test_a_file_is_read_as_litert_reads_it(demo_float: Path) -> None:
     (key,) = interpreter.get_signature_list()
     length = int(interpreter.get_input_details()[0]["shape"][-1])
     assert model.signatures == (Signature(0, key, length),)
-    assert (model.name, model.size) == ("demo-none", demo_float.stat().st_size)
+    assert model.name == "demo-none"
     assert model.arithmetic is Arithmetic.FLOAT
 
 
@@ -42,12 +42,12 @@ def test_activations_of_16_bits_are_told_from_those_of_8(demo_int16: Path) -> No
 
 def test_the_shortest_signature_that_holds_a_text_is_taken() -> None:
     signatures = tuple(Signature(index, f"s{index}", length) for index, length in enumerate((16, 32, 128)))
-    model = ModelFile(Path("model.tflite"), 1, "", signatures, Arithmetic.FLOAT)
+    model = ModelFile(Path("model.tflite"), signatures, Arithmetic.FLOAT)
     assert [model.signature_for(tokens).length for tokens in (1, 16, 17, 128, 500)] == [16, 16, 32, 128, 128]
 
 
 def test_texts_too_long_for_two_signatures_of_one_length_take_the_same() -> None:
-    model = ModelFile(Path("model.tflite"), 1, "", (Signature(0, "a", 16), Signature(1, "b", 16)), Arithmetic.FLOAT)
+    model = ModelFile(Path("model.tflite"), (Signature(0, "a", 16), Signature(1, "b", 16)), Arithmetic.FLOAT)
     assert model.signature_for(17) == model.signature_for(16)
 
 

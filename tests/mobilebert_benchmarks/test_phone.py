@@ -53,7 +53,7 @@ def side(tmp_path: Path) -> ArmSide:
 def model(directory: Path) -> ModelFile:
     path = directory / "strange; name.tflite"
     path.touch()
-    return ModelFile(path, 1, "", (SIGNATURE,), Arithmetic.FLOAT)
+    return ModelFile(path, (SIGNATURE,), Arithmetic.FLOAT)
 
 
 def test_a_model_is_pushed_run_and_removed(adb: Path, side: ArmSide) -> None:

@@ -107,7 +107,7 @@ def test_the_page_needs_nothing_else_and_its_bars_are_the_numbers() -> None:
 
 def model(*lengths: int) -> ModelFile:
     signatures = tuple(Signature(index, f"s{length}", length) for index, length in enumerate(lengths))
-    return ModelFile(Path("model.tflite"), 1, "", signatures, Arithmetic.FLOAT)
+    return ModelFile(Path("model.tflite"), signatures, Arithmetic.FLOAT)
 
 
 def test_texts_take_the_shortest_signature_that_holds_them() -> None:
