@@ -6,7 +6,6 @@ import json
 import shutil
 from collections.abc import Callable
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,9 @@ import pytest
 import torch
 from ai_edge_litert.schema_py_generated import BuiltinOperator
 from mobilebert_reference import Checkpoint, load_checkpoint
-from mobilebert_reference.demo import CALIBRATION, CHECKPOINT, EVALUATION
+from mobilebert_reference.demo import CHECKPOINT, EVALUATION
 from safetensors.torch import load_file, save_file
 
-from mobilebert_export.calibration import CalibrationText
 from mobilebert_export.check.data import chosen, read_rows
 from mobilebert_export.check.gate import Gate, Verdict
 from mobilebert_export.check.measure import Measurement
@@ -27,6 +25,7 @@ from mobilebert_export.export import export_tflite
 from mobilebert_export.precisions import CALIBRATED, Precision
 from mobilebert_export.runtimes.child import ChildModel
 from tests import mutants
+from tests.text import queries
 
 LENGTH = 64
 ROWS = 12
@@ -39,14 +38,9 @@ PRECISIONS = [precision.value for precision in Precision]
 # Float weights and integers; the others are as good as one of them, and slow.
 EACH_KIND = [name if name in {"none", "int8"} else pytest.param(name, marks=pytest.mark.slow) for name in PRECISIONS]
 GATE = Gate.default()
-FEW = list(islice(CalibrationText(CALIBRATION), 48))
+FEW = queries(48)
 
 Export = Callable[[str], Path]
-
-
-@pytest.fixture(scope="module")
-def demo() -> Checkpoint:
-    return load_checkpoint(CHECKPOINT)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """`.onnx` files before the default gate: honest ones pass, wrong ones fail, and it is seen where."""
 
 from collections.abc import Callable
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +8,9 @@ import numpy as np
 import onnx
 import pytest
 from mobilebert_reference import Checkpoint, load_checkpoint
-from mobilebert_reference.demo import CALIBRATION, CHECKPOINT, EVALUATION
+from mobilebert_reference.demo import EVALUATION
 from onnx import TensorProto, helper, numpy_helper
 
-from mobilebert_export.calibration import CalibrationText, calibrate
 from mobilebert_export.check.cases import FULL_ROWS
 from mobilebert_export.check.data import chosen, read_rows
 from mobilebert_export.check.gate import Gate
@@ -22,13 +20,13 @@ from mobilebert_export.check.run import check
 from mobilebert_export.emitters.onnx import emit
 from mobilebert_export.errors import EquivalenceError
 from mobilebert_export.graph import Graph
-from mobilebert_export.lowering import Coordinates, lower
 from mobilebert_export.onnx_export import export_onnx
-from mobilebert_export.precisions import CALIBRATED, Precision, apply
+from mobilebert_export.precisions import CALIBRATED, Precision
 from mobilebert_export.runtimes.interface import UnknownOperatorError
 from mobilebert_export.runtimes.onnx_real_arithmetic import without_rounding
 from tests import mutants, onnx_mutants
 from tests.models import VOCABULARY_SIZE, random_model, write_checkpoint
+from tests.text import queries
 
 # By how much a layer is disturbed.
 DISTURBED = {"none": 0.01, "float16": 0.01, "dynamic": 0.2, "int8": 0.2}
@@ -40,29 +38,19 @@ Export = Callable[[str], Path]
 
 
 @pytest.fixture(scope="module")
-def demo() -> Checkpoint:
-    return load_checkpoint(CHECKPOINT)
-
-
-@pytest.fixture(scope="module")
 def measurement(demo: Checkpoint) -> Measurement:
     return Measurement(demo, chosen(read_rows(EVALUATION), ROWS))
 
 
 @pytest.fixture(scope="module")
 def honest(demo: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Export:
-    """The demo in a precision, of any length, emitted once."""
+    """The demo in a precision, of any length, exported once."""
     directory = tmp_path_factory.mktemp("honest")
 
     def export(name: str) -> Path:
         path = directory / f"{name}.onnx"
         if not path.exists():
-            precision = Precision(name)
-            rows = list(islice(CalibrationText(CALIBRATION), 48))
-            fitted = calibrate(demo, rows, precision, length=32) if precision in CALIBRATED else None
-            coordinates = fitted.coordinates if fitted else Coordinates()
-            graph = lower(demo.model, demo.config, coordinates=coordinates)
-            path.write_bytes(emit(apply(graph, precision, fitted.recipe if fitted else None)))
+            export_onnx(demo, path, precision=name, calibration=queries(48) if Precision(name) in CALIBRATED else None)
         return path
 
     return export

@@ -2,10 +2,10 @@
 
 import importlib.util
 import json
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,44 +16,19 @@ import pytest
 import mobilebert_export
 from mobilebert_export import ExportError, UsageError
 from mobilebert_export.check import FLOORS
-from mobilebert_export.cli import main
 from mobilebert_export.emitters.onnx import CURRENT_OPSET, FLOOR_OPSET
 from mobilebert_export.precisions import Precision
 from mobilebert_export.runtimes.onnx import OnnxModel
-from tests.models import VOCABULARY_SIZE, random_inputs, random_model, write_checkpoint
+from tests.command import run
+from tests.models import VOCABULARY_SIZE, random_inputs, random_model
 
-COMMAND = [sys.executable, "-m", "mobilebert_export"]
 Call = Callable[..., tuple[int, str, str]]
 
 
-def run(*arguments: object, cwd: Path) -> "subprocess.CompletedProcess[str]":
-    command = [*COMMAND, *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, check=False, capture_output=True, text=True, timeout=120)
-
-
 @pytest.fixture
-def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Call:
-    """The command in this process: exit code, standard output, standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["mobilebert-export", "onnx", *map(str, arguments)])
-        handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-        try:
-            with pytest.raises(SystemExit) as stopped:
-                main()
-        finally:
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
-        return int(stopped.value.code or 0), *capfd.readouterr()
-
-    return call
-
-
-@pytest.fixture
-def checkpoint(tmp_path: Path) -> Path:
-    model = random_model("MobileBertForSequenceClassification", "near_one", vocab_size=VOCABULARY_SIZE)
-    return write_checkpoint(model, tmp_path / "small")
+def call(call: Call) -> Call:
+    """The same, of this command."""
+    return partial(call, "onnx")
 
 
 def test_demo_without_a_checkpoint(tmp_path: Path) -> None:
