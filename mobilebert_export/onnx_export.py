@@ -13,6 +13,7 @@ from mobilebert_export.errors import UsageError
 from mobilebert_export.exported import VERIFICATION_ROWS, Exported, refuse_length, told, verified
 from mobilebert_export.files import placed_whole
 from mobilebert_export.fitted import fitted
+from mobilebert_export.graph.padding import without_padding
 from mobilebert_export.precisions import CALIBRATED, Precision
 from mobilebert_export.precisions.pairing import paired
 
@@ -90,7 +91,8 @@ def export_onnx(
         fit = fitted(checkpoint, Precision(precision), calibration, length=length, progress=progress)
         progress(f"writing {fit.precision.value}")
         quantized = paired(fit.quantized(sequence_length), fit.graph)
-        content = emit(quantized, opset=opset, description="mobilebert-export")
+        graph = without_padding(quantized, mask="attention_mask")
+        content = emit(graph, opset=opset, description="mobilebert-export")
         file.write(content)
         progress("comparing with the reference")
         model = OnnxModel(file.path)

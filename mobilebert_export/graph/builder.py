@@ -104,6 +104,8 @@ def output_shape(operator: Operator, shapes: list[Shape], *, parts: int = 1) -> 
     match operator:
         case op.Gather():
             return (*shapes[1], *first[1:])
+        case op.Trim():
+            return (first[0], op.TOKENS)
         case op.Positions():
             return (1, shapes[1][1], *first[1:])
         case op.Linear():

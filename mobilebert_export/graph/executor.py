@@ -18,7 +18,7 @@ from typing_extensions import assert_never
 from mobilebert_export.errors import GraphError
 from mobilebert_export.graph import operators as op
 from mobilebert_export.graph.graph import Graph, Node, Tensor, bound
-from mobilebert_export.graph.operators import BATCH, SEQUENCE
+from mobilebert_export.graph.operators import BATCH, SEQUENCE, TOKENS
 
 _ACTIVATIONS: dict[op.Function, Callable[[torch.Tensor], torch.Tensor]] = {
     "relu": F.relu,
@@ -72,7 +72,10 @@ def execute(
                 values.update({name: torch.from_numpy(known[name]) for name in node.outputs})
                 continue
             operands = [values[name] if name in values else _real(graph.tensors[name], dtype) for name in node.inputs]
-            for name, value in zip(node.outputs, _run(node, operands, graph, sizes), strict=True):
+            results = _run(node, operands, graph, sizes)
+            if isinstance(node.operator, op.Trim):
+                sizes[TOKENS] = results[0].shape[1]
+            for name, value in zip(node.outputs, results, strict=True):
                 values[name] = _rounded(value, graph.tensors[name].quantization)
                 if observe is not None:
                     observe(name, values[name].numpy())
@@ -116,8 +119,11 @@ def _compute(operator: op.Operator, operands: list[torch.Tensor], sizes: Mapping
             if ids.numel() and not (int(ids.min()) >= 0 and int(ids.max()) < len(x)):
                 raise GraphError(f"expected ids from 0 to {len(x) - 1}, got {int(ids.min())} to {int(ids.max())}")
             return x[ids]
+        case op.Trim():
+            occupied = operands[1].any(dim=0).nonzero()
+            return x[:, : int(occupied.max()) + 2 if len(occupied) else None]
         case op.Positions():
-            return x[None, : sizes[SEQUENCE]]
+            return x[None, : operands[1].shape[1]]
         case op.Linear(activation=activation):
             y = F.linear(x, operands[1], operands[2])
             return F.relu(y) if activation == "relu" else y

@@ -1,7 +1,7 @@
 """The kinds of node a graph is made of: one for each thing that a device does.
 
 An operator is a small frozen value that holds what the node's inputs do not: axes, shapes, activations. A shape may
-hold a symbol (`BATCH`, `SEQUENCE`) where a number is bound later.
+hold a symbol (`BATCH`, `SEQUENCE`, `TOKENS`) where a number is bound later, or known only as the graph runs.
 """
 
 from dataclasses import dataclass
@@ -9,6 +9,8 @@ from typing import Literal, TypeAlias
 
 BATCH = "batch"
 SEQUENCE = "sequence"
+# The positions that are computed, where padding is left out.
+TOKENS = "tokens"
 
 Dimension: TypeAlias = int | str
 Shape: TypeAlias = tuple[Dimension, ...]
@@ -20,6 +22,15 @@ class Gather:
     """`(table (rows, ...), ids) -> table[ids]`; real numbers too where each row of the table has a scale of its own.
 
     An id outside of the table is an error at run time.
+    """
+
+
+@dataclass(frozen=True)
+class Trim:
+    """`(x (batch, sequence), mask (batch, sequence)) -> x[:, :tokens]`, without the padding that all rows end with.
+
+    One position of it stays where there is one: `tokens` counts up to the one behind the last that the mask of any row
+    has a 1 at. Where it has none, all stay.
     """
 
 
@@ -129,6 +140,7 @@ class Dequantize:
 
 Operator: TypeAlias = (
     Gather
+    | Trim
     | Positions
     | Linear
     | Convolution

@@ -16,6 +16,7 @@ from mobilebert_export.errors import GraphError, ModelFileError, UsageError
 from mobilebert_export.graph import Graph, GraphBuilder
 from mobilebert_export.graph import operators as op
 from mobilebert_export.graph.operators import Shape
+from mobilebert_export.graph.padding import without_padding
 from mobilebert_export.lowering import INPUTS, lower
 from mobilebert_export.precisions import Precision, apply
 from mobilebert_export.runtimes.onnx import OnnxModel
@@ -31,7 +32,7 @@ CLASSIFIER = "MobileBertForSequenceClassification"
 
 
 def emitted(model: Any, precision: Precision = Precision.NONE, **options: Any) -> tuple[Graph, bytes]:
-    graph = apply(lower(model, model.config), precision)
+    graph = without_padding(apply(lower(model, model.config), precision), mask="attention_mask")
     return graph, emit(graph, **options)
 
 
@@ -159,12 +160,14 @@ def test_gains_of_any_kind(tmp_path: Path) -> None:
     assert_near(model, loaded(emitted(model)[1], tmp_path), 110)
 
 
+@pytest.mark.parametrize("place", [0, -1])
 @pytest.mark.parametrize("value", [-1, 2])
-def test_mask_that_is_neither_0_nor_1_is_an_error(value: int, tmp_path: Path) -> None:
+def test_mask_that_is_neither_0_nor_1_is_an_error(value: int, place: int, tmp_path: Path) -> None:
     model = random_model(CLASSIFIER)
     runtime = loaded(emitted(model)[1], tmp_path)
     inputs = random_inputs(model.config)
-    inputs["attention_mask"][0, 0] = value
+    inputs["attention_mask"][:] = np.arange(9) < 4
+    inputs["attention_mask"][0, place] = value
     with pytest.raises(Exception, match="out of data bounds"):
         runtime.run(inputs)
 
@@ -240,7 +243,7 @@ def test_file_that_the_runtime_refuses_is_one_line(tmp_path: Path) -> None:
 
 
 def _as_matrix(shape: Shape) -> Shape:
-    rows: dict[Shape, Shape] = {("batch", "sequence"): ("batch*sequence",), ("batch", 1): ("batch",)}
+    rows: dict[Shape, Shape] = {("batch", "tokens"): ("batch*tokens",), ("batch", 1): ("batch",)}
     return (*rows.get(shape[:-1], ()), *shape[-1:])
 
 

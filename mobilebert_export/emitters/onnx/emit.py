@@ -86,8 +86,10 @@ class _Emitter:
         match node.operator:
             case op.Gather():
                 self._gather(node)
+            case op.Trim():
+                self._trim(node)
             case op.Positions():
-                self._positions(first, output)
+                self._positions(node)
             case op.Linear(activation=activation):
                 self._linear(node, [Step("Relu")] if activation == "relu" else [])
             case op.Convolution():
@@ -150,9 +152,20 @@ class _Emitter:
         scale = self._file.node("Gather", [scales, index], f"{output}.scale")
         self._chain(rows, [Step("Gather", [index]), TO_REAL, Step("Mul", [scale])], output)
 
-    def _positions(self, table: str, output: str) -> None:
+    def _trim(self, node: Node) -> None:
+        """Up to one position behind the last that holds a token in any row: all of them where there is no token."""
+        (values, mask), (output,) = node.inputs, node.outputs
+        zero, one, two = map(self._values.integers, (0, 1, 2))
+        counted = self._values.once("ReduceSum", [self._values.index(mask), zero], f"{mask}.counted", keepdims=0)
+        occupied = self._values.once("Sign", [counted], f"{mask}.occupied")
+        last = self._values.once("ArgMax", [occupied], f"{mask}.last", axis=0, select_last_index=1)
+        end = self._values.once("Add", [last, two], f"{mask}.end")
+        self._chain(values, [Step("Slice", [zero, end, one])], output)
+
+    def _positions(self, node: Node) -> None:
+        (table, ids), (output,) = node.inputs, node.outputs
         start = axis = self._values.integers(0)
-        steps = [Step("Slice", [start, self._values.length(), axis]), Step("Unsqueeze", [axis])]
+        steps = [Step("Slice", [start, self._values.length(ids), axis]), Step("Unsqueeze", [axis])]
         self._chain(self._values.stored(table), steps, output)
 
     def _linear(self, node: Node, activation: Sequence[Step]) -> None:

@@ -13,7 +13,7 @@ from mobilebert_export.emitters.onnx.file import ModelFile
 from mobilebert_export.errors import GraphError
 from mobilebert_export.graph import operators as op
 from mobilebert_export.graph.graph import Graph
-from mobilebert_export.graph.operators import BATCH, SEQUENCE, Shape
+from mobilebert_export.graph.operators import Shape
 
 # What is added to a signed byte to make it an unsigned one.
 _SHIFT = 128
@@ -42,6 +42,8 @@ class Values:
         self._names = _names(graph)
         self._layouts = _layouts(graph)
         self._made: set[str] = set()
+        trimmed = [node.outputs[0] for node in graph.nodes if isinstance(node.operator, op.Trim)]
+        self._read = (*trimmed, *graph.inputs)
 
     def name(self, tensor: str) -> str:
         """What a tensor is called in the file."""
@@ -57,7 +59,9 @@ class Values:
 
     def describe(self, tensor: str) -> None:
         """Notes the shape and the type of a computed tensor."""
-        shape, dtype = self.shape(tensor), np.float32 if self.parameters(tensor) is None else np.uint8
+        shape, dtype = self.shape(tensor), self._graph.tensors[tensor].dtype
+        if self.parameters(tensor) is not None:
+            dtype = np.dtype(np.uint8)
         laid = tuple(shape[axis] for axis in self._layouts.get(tensor, range(len(shape))))
         self._file.value(self.name(tensor), laid, dtype)
 
@@ -139,9 +143,9 @@ class Values:
         """A constant vector of int64, shared by all that need the same one."""
         return self._file.constant(f"integers.{'_'.join(map(str, numbers))}", np.array(numbers, np.int64))
 
-    def length(self) -> str:
-        """The sequence's length, as a vector of one number."""
-        return self.once("Slice", [self._batch_and_sequence(), self.integers(1), self.integers(2)], f"{SEQUENCE}.size")
+    def length(self, ids: str) -> str:
+        """How many positions ids (batch, positions) have, as a vector of one number."""
+        return self.once("Slice", [self._sizes(ids), self.integers(1), self.integers(2)], f"{ids}.length")
 
     def sizes(self, shape: Shape, of: Shape = ()) -> str:
         """A shape for Reshape, of a value of shape `of`: a symbol in the same place is copied, one elsewhere follows.
@@ -154,13 +158,14 @@ class Values:
         ]
         if numbers.count(-1) <= 1:
             return self.integers(*numbers)
-        if shape[:2] != (BATCH, SEQUENCE) or numbers.count(-1) > 2:  # noqa: PLR2004 - these two
+        known = [name for name in self._read if self.shape(name) == shape[:2]]
+        if not known or numbers.count(-1) > 2:  # noqa: PLR2004 - these two
             raise GraphError(f"expected a shape that follows from {of} and that of the inputs, got {shape}")
-        parts = [self._batch_and_sequence(), self.integers(*numbers[2:])]
+        parts = [self._sizes(known[0]), self.integers(*numbers[2:])]
         return self.once("Concat", parts, f"{'_'.join(map(str, shape))}.sizes", axis=0)
 
-    def _batch_and_sequence(self) -> str:
-        return self.once("Shape", [self._graph.inputs[0]], "inputs.shape")
+    def _sizes(self, ids: str) -> str:
+        return self.once("Shape", [ids], f"{ids}.shape")
 
     def _stays_signed(self, tensor: str) -> bool:
         """Whether a tensor is a Linear's weight (in, out), of which two neighbours of a sign never pass the limit."""
