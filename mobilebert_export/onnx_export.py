@@ -12,7 +12,7 @@ from mobilebert_export.check.rows import verification_rows
 from mobilebert_export.errors import UsageError
 from mobilebert_export.exported import VERIFICATION_ROWS, Exported, refuse_length, told, verified
 from mobilebert_export.files import placed_whole
-from mobilebert_export.fitted import fitted
+from mobilebert_export.fitted import Fitted, fitted
 from mobilebert_export.graph.padding import without_padding
 from mobilebert_export.precisions import CALIBRATED, Precision
 from mobilebert_export.precisions.pairing import paired
@@ -73,7 +73,7 @@ def export_onnx(
         raise UsageError(f"expected the package {missing[0]}, found none; install mobilebert-export[onnx]")
     from mobilebert_reference.demo import CALIBRATION, EVALUATION
 
-    from mobilebert_export.emitters.onnx import CURRENT_OPSET, emit, refuse_opset
+    from mobilebert_export.emitters.onnx import CURRENT_OPSET, refuse_opset
     from mobilebert_export.runtimes.onnx import OnnxModel
 
     if precision not in PRECISIONS:
@@ -90,9 +90,7 @@ def export_onnx(
     with placed_whole(output, overwrite=overwrite) as file:
         fit = fitted(checkpoint, Precision(precision), calibration, length=length, progress=progress)
         progress(f"writing {fit.precision.value}")
-        quantized = paired(fit.quantized(sequence_length), fit.graph)
-        graph = without_padding(quantized, mask="attention_mask")
-        content = emit(graph, opset=opset, description="mobilebert-export")
+        content = emitted(fit, sequence_length=sequence_length, opset=opset)
         file.write(content)
         progress("comparing with the reference")
         model = OnnxModel(file.path)
@@ -114,6 +112,24 @@ def export_onnx(
             floor=floor,
             **told(fit),
         )
+
+
+def emitted(fit: Fitted, *, sequence_length: int | None = None, opset: int | None = None) -> bytes:
+    """A fitted checkpoint as the content of a file.
+
+    Args:
+        fit: in one of `PRECISIONS`.
+        sequence_length: as `export_onnx` takes it.
+        opset: likewise.
+
+    Raises:
+        UsageError: the opset is not emitted.
+    """
+    from mobilebert_export.emitters.onnx import CURRENT_OPSET, emit
+
+    quantized = paired(fit.quantized(sequence_length), fit.graph)
+    graph = without_padding(quantized, mask="attention_mask")
+    return emit(graph, opset=CURRENT_OPSET if opset is None else opset, description="mobilebert-export")
 
 
 def _of_many_lengths(rows: "list[Encoding]") -> "list[Encoding]":
