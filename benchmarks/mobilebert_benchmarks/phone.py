@@ -87,6 +87,8 @@ def measure(
 ) -> tuple[TimedResult, ...]:
     """Every model with every number of threads, about `runs` inferences of each. Leaves nothing on the phone.
 
+    Memory is the most that the process had, runtime and C library included: more than it grew by, which `host` tells.
+
     Raises:
         PhoneError: the phone refuses a step, or does not say what it should.
     """
@@ -119,7 +121,7 @@ def measure(
 def command(place: int, signature: Signature, runs: int, threads: int) -> str:
     """The runner's call, for the phone's shell: nothing in it comes from a file."""
     runner = f"./{_LOADER} --library-path . ./runner ./libLiteRt.so ./{place}.tflite"
-    return f"cd {DIRECTORY} && chmod 755 {_LOADER} runner && {runner} {signature.index} 0 {_WARMUPS} {runs} {threads} 0"
+    return f"cd {DIRECTORY} && chmod 755 {_LOADER} runner && {runner} {signature.index} {_WARMUPS} {runs} {threads} 0"
 
 
 def parsed(said: str) -> dict[str, Any]:

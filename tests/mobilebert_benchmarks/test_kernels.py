@@ -16,45 +16,83 @@ BEST = {
 }
 
 
-def mix(**shares: int) -> dict[Kind, int]:
-    """Counts, of 100 instructions in all."""
-    counts = {kind: shares.get(kind.name.lower(), 0) for kind in Kind}
-    return {**counts, Kind.LOAD: 100 - sum(counts.values())}
+INT8, FLOAT = Arithmetic.INT8, Arithmetic.FLOAT
+
+
+def mix(**permille: int) -> dict[Kind, int]:
+    """Counts, of 1,000 instructions in all."""
+    counts = {kind: permille.get(kind.name.lower(), 0) for kind in Kind}
+    return {**counts, Kind.LOAD: 1000 - sum(counts.values())}
 
 
 @pytest.mark.parametrize("name", BEST)
 def test_each_core_multiplies_by_its_best_instruction(name: str) -> None:
-    assert expected_kind(cores()[name], Arithmetic.INT8) is BEST[name]
-    assert expected_kind(cores()[name], Arithmetic.FLOAT) is Kind.FLOAT_MULTIPLY_ADD
-    check_kernels(mix(**{BEST[name].name.lower(): 20}), cores()[name], Arithmetic.INT8)
-    check_kernels(mix(float_multiply_add=20), cores()[name], Arithmetic.FLOAT)
+    assert expected_kind(cores()[name], INT8) is BEST[name]
+    assert expected_kind(cores()[name], FLOAT) is Kind.FLOAT_MULTIPLY_ADD
+
+
+@pytest.mark.parametrize(
+    ("name", "arithmetic", "kind", "floor"),
+    [
+        ("cortex-a53", INT8, "integer_multiply", 200),
+        ("cortex-a55", INT8, "dot_product", 150),
+        ("cortex-a72", INT8, "integer_multiply", 200),
+        ("cortex-a76", INT8, "dot_product", 200),
+        ("armv9-i8mm", INT8, "matrix_multiply", 100),
+        *((name, FLOAT, "float_multiply_add", 300) for name in BEST),
+    ],
+)
+def test_fewer_of_them_than_the_kernels_make_are_refused(
+    name: str, arithmetic: Arithmetic, kind: str, floor: int
+) -> None:
+    check_kernels(mix(**{kind: floor}), cores()[name], arithmetic)
+    with pytest.raises(MismatchError, match=rf"as {floor / 10:.0f}% of instructions or more on {name}"):
+        check_kernels(mix(**{kind: floor - 1}), cores()[name], arithmetic)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "other", "most"),  # most of the other kind with 300 of the first, which make 70 % of the products
+    [
+        ("cortex-a72", "integer_multiply", "float_multiply_add", 257),  # 2400 products of 3428
+        ("cortex-a76", "dot_product", "integer_multiply", 257),  # 4800 of 6856
+        ("cortex-a55", "dot_product", "float_multiply_add", 514),  # 4800 of 6856
+        ("armv9-i8mm", "matrix_multiply", "dot_product", 257),  # 9600 of 13712
+    ],
+)
+def test_products_of_other_kernels_are_refused(name: str, kind: str, other: str, most: int) -> None:
+    check_kernels(mix(**{kind: 300, other: most}), cores()[name], INT8)
+    with pytest.raises(MismatchError, match=rf"{name} to make 70% of products or more by {BEST[name].value}, got"):
+        check_kernels(mix(**{kind: 300, other: most + 1}), cores()[name], INT8)
 
 
 @pytest.mark.parametrize("name", ["cortex-a53", "cortex-a72"])
 def test_an_instruction_that_the_core_has_not_is_refused(name: str) -> None:
     with pytest.raises(MismatchError, match=rf"expected no dot product on {name}, got 1"):
-        check_kernels(mix(dot_product=1, integer_multiply=40), cores()[name], Arithmetic.INT8)
+        check_kernels(mix(dot_product=1, integer_multiply=400), cores()[name], INT8)
 
 
 @pytest.mark.parametrize("name", ["cortex-a53", "cortex-a55", "cortex-a72", "cortex-a76"])
 def test_matrix_multiplies_before_armv9_are_refused(name: str) -> None:
     with pytest.raises(MismatchError, match=rf"expected no matrix multiply on {name}"):
-        check_kernels(mix(matrix_multiply=1, dot_product=0), cores()[name], Arithmetic.FLOAT)
+        check_kernels(mix(matrix_multiply=1, float_multiply_add=400), cores()[name], FLOAT)
 
 
-def test_a_dot_product_core_that_runs_older_kernels_is_refused() -> None:
-    with pytest.raises(MismatchError, match=r"cortex-a76 to make most products by dot product, got only 31.2%"):
-        check_kernels(mix(dot_product=10, integer_multiply=44), cores()["cortex-a76"], Arithmetic.INT8)
-
-
-def test_linear_layers_outside_the_delegate_are_refused() -> None:
-    with pytest.raises(MismatchError, match=r"got 4.0%; the Linear layers are not run by the delegate's kernels"):
-        check_kernels(mix(float_multiply_add=4), cores()["cortex-a76"], Arithmetic.FLOAT)
-
-
-def test_int8_layers_that_are_multiplied_in_float_are_refused() -> None:
-    with pytest.raises(MismatchError, match=r"cortex-a76 to make most products by dot product, got only 44.4%"):
-        check_kernels(mix(dot_product=10, float_multiply_add=50), cores()["cortex-a76"], Arithmetic.INT8)
+@pytest.mark.parametrize(
+    ("name", "arithmetic", "counts"),
+    [
+        ("cortex-a76", INT8, {"dot_product": 60, "integer_multiply": 110}),
+        ("cortex-a76", INT8, {"dot_product": 200, "integer_multiply": 440}),
+        ("cortex-a76", INT8, {"dot_product": 200, "float_multiply_add": 500}),
+        ("armv9-i8mm", INT8, {"matrix_multiply": 100, "dot_product": 190}),
+        ("armv9-i8mm", INT8, {"dot_product": 600}),
+        ("cortex-a76", FLOAT, {"float_multiply_add": 40, "float_other": 600}),
+    ],
+)
+def test_kernels_of_a_lesser_core_or_outside_the_delegate_are_refused(
+    name: str, arithmetic: Arithmetic, counts: dict[str, int]
+) -> None:
+    with pytest.raises(MismatchError, match=rf"expected .*{name}"):
+        check_kernels(mix(**counts), cores()[name], arithmetic)
 
 
 def test_nothing_is_expected_of_16_bit_layers_but_what_the_core_has() -> None:

@@ -12,7 +12,7 @@ from mobilebert_benchmarks.errors import PhoneError
 from mobilebert_benchmarks.model_file import Arithmetic, ModelFile, Signature
 from mobilebert_benchmarks.phone import DIRECTORY, Phone, command, measure, parsed
 
-SAID = {"length": 16, "peak_kib": 2048, "first_answer_ns": 9_000_000, "cpu_ns": 6_000_000, "times_ns": [3_000_000] * 2}
+SAID = {"peak_kib": 2048, "first_answer_ns": 9_000_000, "cpu_ns": 6_000_000, "times_ns": [3_000_000] * 2}
 SIGNATURE = Signature(2, "s; reboot", 16)
 
 
@@ -73,7 +73,7 @@ def test_a_model_is_pushed_run_and_removed(adb: Path, side: ArmSide) -> None:
 
 def test_nothing_of_a_file_gets_into_the_phones_shell() -> None:
     assert "reboot" not in command(0, SIGNATURE, 10, 1)
-    assert command(0, SIGNATURE, 10, 1).endswith("./libLiteRt.so ./0.tflite 2 0 3 10 1 0")
+    assert command(0, SIGNATURE, 10, 1).endswith("./libLiteRt.so ./0.tflite 2 3 10 1 0")
 
 
 def test_a_step_that_fails_is_one_line_and_the_phone_is_cleaned(adb: Path, side: ArmSide) -> None:

@@ -55,7 +55,7 @@ def run(
     with _guest(arm, core, model) as directory:
         caches = "/".join(f"{level.kib}:{level.ways}" for level in core.caches)
         command = [*_qemu(arm, core), "-plugin", f"./plugin,output=counts,caches={caches}"]
-        command += [*_RUNNER, str(signature.index), "0", "1", "1", "1", "0"]
+        command += [*_RUNNER, str(signature.index), "1", "1", "1", "0"]
         said = _said(command, directory, f"{model.name} on {core.name}", timeout)
         _check_core(said, core)
         return GuestRun(read_counts(directory / "counts"), said["output_hash"])
@@ -74,7 +74,7 @@ def operators(
     """
     with _guest(arm, core, model) as directory:
         clock = ["-plugin", "./plugin,output=/dev/null,clock=clock", "-E", "LD_PRELOAD=./preloaded"]
-        command = [*_qemu(arm, core), *clock, *_RUNNER, str(signature.index), "0", "1", "1", "1", "1"]
+        command = [*_qemu(arm, core), *clock, *_RUNNER, str(signature.index), "1", "1", "1", "1"]
         said = _said(command, directory, f"{model.name} on {core.name}", timeout)
     try:
         return parsed(said)

@@ -22,7 +22,7 @@ class Kind(str, Enum):
     MATRIX_MULTIPLY = "matrix multiply"  # 32 products of 8 bits each (FEAT_I8MM), or 16 of bfloat16
     DOT_PRODUCT = "dot product"  # 16 products of 8 bits (FEAT_DotProd)
     INTEGER_MULTIPLY = "integer multiply"  # of vectors
-    FLOAT_MULTIPLY_ADD = "float multiply-add"
+    FLOAT_MULTIPLY_ADD = "float multiply-add"  # of vectors
     FLOAT_OTHER = "other float"
     VECTOR_OTHER = "other vector"
     LOAD = "load"
@@ -34,7 +34,7 @@ class Kind(str, Enum):
 
 _MATRIX = frozenset({"smmla", "ummla", "usmmla", "bfmmla", "fmmla"})
 _DOT = frozenset({"sdot", "udot", "usdot", "sudot", "bfdot"})
-_MULTIPLY_ADD = re.compile(r"f(n?m(add|sub)|ml[as]l?2?|n?ml[as]|n?mad|n?msb)|bfmlal[bt]")
+_MULTIPLY_ADD = re.compile(r"f(ml[as]l?2?|n?ml[as]|n?mad|n?msb)|bfmlal[bt]")
 _INTEGER_MULTIPLY = re.compile(r"[su]ml[as]l[2bt]?|[su]mull[2bt]?|mul|ml[as]|sqr?dml?[as]?u?l?l?[has]?h?2?")
 _FLOAT = re.compile(r"f.*|[su]cvtf|bf.*")
 
@@ -45,7 +45,8 @@ _GROUPS = {
 _LOADS_AND_STORES = frozenset({0b0100, 0b0110, 0b1100, 0b1110})
 _SYSTEM = 0xD5
 _SVE = 0b0010
-_VECTORS = frozenset({_SVE, 0b0111, 0b1111})  # the others are SIMD with scalar floating point
+_SCALARS = 0b1111  # float ones, and SIMD of a single element
+_VECTORS = frozenset({_SVE, 0b0111})
 
 
 def kind(word: int, name: str) -> Kind:
@@ -59,6 +60,8 @@ def kind(word: int, name: str) -> Kind:
         return _transfer(name)
     if group in _VECTORS:
         return _vector(name)
+    if group == _SCALARS:
+        return _other(name)
     if word >> 24 == _SYSTEM:
         return Kind.OTHER
     return _GROUPS.get(group, Kind.OTHER)
@@ -79,6 +82,10 @@ def _vector(name: str) -> Kind:
         return Kind.FLOAT_MULTIPLY_ADD
     if _INTEGER_MULTIPLY.fullmatch(name):
         return Kind.INTEGER_MULTIPLY
+    return _other(name)
+
+
+def _other(name: str) -> Kind:
     return Kind.FLOAT_OTHER if _FLOAT.fullmatch(name) else Kind.VECTOR_OTHER
 
 

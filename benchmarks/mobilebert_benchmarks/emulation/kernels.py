@@ -15,10 +15,11 @@ _PRODUCTS = {
     Kind.FLOAT_MULTIPLY_ADD: (4, "asimd"),
 }
 
-# Linear layers make most of a transformer's products: 77 % or more in the demo, whose convolution is float, at 128
-# tokens. Reference kernels make none by such instructions; where one makes 32 products, 12 % of them do all the work.
-_LEAST_SHARE_OF_PRODUCTS = 0.5
-_LEAST_SHARE = 0.05
+# Below the lowest of the demo at 4 to 128 tokens on any core: 43 % of a float file's instructions are multiply-adds
+# on the A53, and 76 % of the products of `dynamic` are made by matrix multiplies with i8mm. At 512 tokens attention,
+# which is float there, outweighs Linear layers as small as the demo's: such a file is refused. One of full size is not.
+_FLOAT_FLOOR = 0.3
+_FLOOR_OF_PRODUCTS = 0.7
 
 
 def expected_kind(core: Core, arithmetic: Arithmetic | None) -> Kind | None:
@@ -44,16 +45,17 @@ def check_kernels(mix: Mapping[Kind, int], core: Core, arithmetic: Arithmetic | 
     expected = expected_kind(core, arithmetic)
     if expected is None:
         return
+    floor = core.int8_floor if arithmetic is Arithmetic.INT8 else _FLOAT_FLOOR
     share = mix[expected] / sum(mix.values())
-    if share < _LEAST_SHARE:
+    if share < floor:
         raise MismatchError(
-            f"expected {expected.value} as {_LEAST_SHARE:.0%} of instructions or more on {core.name}, got {share:.1%}; "
-            "the Linear layers are not run by the delegate's kernels"
+            f"expected {expected.value} as {floor:.0%} of instructions or more on {core.name}, got {share:.1%}; "
+            "the Linear layers are not run by the delegate's kernels, or hardly count beside the attention"
         )
     made = {kind: products * mix[kind] for kind, (products, _) in _PRODUCTS.items()}
     share = made[expected] / sum(made.values())
-    if share < _LEAST_SHARE_OF_PRODUCTS:
+    if share < _FLOOR_OF_PRODUCTS:
         raise MismatchError(
-            f"expected {core.name} to make most products by {expected.value}, got only {share:.1%} of them; "
-            "the runtime took the kernels of a lesser core"
+            f"expected {core.name} to make {_FLOOR_OF_PRODUCTS:.0%} of products or more by {expected.value}, got "
+            f"{share:.1%}; the runtime took the kernels of a lesser core"
         )

@@ -6,6 +6,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+from mobilebert_benchmarks.emulation.network import unreachable
 from mobilebert_benchmarks.errors import SetupError, UnreachableError
 
 VERSION = "2.3.0"
@@ -24,6 +25,7 @@ def download_library(directory: Path) -> Path:
     """The library, in this directory, checked.
 
     Raises:
+        UnreachableError: there is no network.
         SetupError: pip cannot get the wheel, or what it gets is another than the one pinned here.
     """
     requirements = directory / "requirements.txt"
@@ -51,7 +53,8 @@ def _pip_download(requirements: Path, directory: Path) -> None:
         raise SetupError(f"expected pip to download ai-edge-litert {VERSION} for aarch64, got: {error}") from error
     if result.returncode:
         words = " ".join(result.stderr.partition("ERROR: ")[2].split())[:_LAST_WORDS]
-        kind = SetupError if "HASH" in words else UnreachableError
+        # Without a network pip ends by saying that it found no release; it warned of the network before.
+        kind = UnreachableError if unreachable(result.stderr) and "HASH" not in words else SetupError
         raise kind(f"expected pip to download ai-edge-litert {VERSION} for aarch64, got: {words}")
 
 

@@ -1,6 +1,7 @@
 """Sets up the emulated ARM side: the runner and the plugin are compiled here, the runtime is downloaded."""
 
 import hashlib
+import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,7 +128,8 @@ def _versions(tools: Tools) -> Versions:
 
 def key(tools: Tools) -> str:
     """The cache's name for what is built: the versions for a person, and all that decides it as a hash."""
-    decides = [VERSION, tools.qemu_version, tools.libc_version, tools.compiler_version, repr(_PROGRAMS)]
+    decides = [VERSION, tools.qemu_version, tools.libc_version, repr(_PROGRAMS)]
+    decides += [tools.compiler_version(CROSS_GCC), tools.compiler_version(GCC), platform.machine()]
     decides += [source(file) for file, _, _ in _PROGRAMS.values()]
     digest = hashlib.sha256("\0".join(decides).encode()).hexdigest()
     return f"litert-{VERSION}-qemu-{tools.qemu_version}-{digest[:16]}"

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from mobilebert_benchmarks.emulation.network import unreachable
 from mobilebert_benchmarks.errors import SetupError, UnreachableError
 
 QEMU, CROSS_GCC, OBJDUMP, GCC = "qemu-aarch64", "aarch64-linux-gnu-gcc", "aarch64-linux-gnu-objdump", "gcc"
 
-# Plugin interface 1 ends with QEMU 8.2; from 8.1 on QEMU answers /proc/cpuinfo itself, where a profile's MIDR stands.
-OLDEST_QEMU, FIRST_QEMU_TOO_NEW = (6, 2), (8, 1)
+# Before 7.1 QEMU has neither a cortex-a76 nor the switch for SME. Plugin interface 1 ends with 8.2; from 8.1 on QEMU
+# answers /proc/cpuinfo itself, where a profile's MIDR stands.
+OLDEST_QEMU, FIRST_QEMU_TOO_NEW = (7, 1), (8, 1)
 
 _PROGRAM_PACKAGES = {
     QEMU: ("qemu-user",),
@@ -31,6 +33,7 @@ _SYSROOT_PACKAGES = {
 }
 _PROBE_SECONDS = 30
 _INSTALL_SECONDS = 1800
+_NO_RIGHT = re.compile(r"sudo: a (password|terminal) is required|is not in the sudoers file|is not allowed to execute")
 
 
 @dataclass(frozen=True)
@@ -115,10 +118,9 @@ class Tools:
         content = (self.sysroot / "lib" / "libc.so.6").read_bytes().decode("latin-1")
         return self._match(r"GNU C Library \(([^)\n]{1,80})\)", content, "libc.so.6")
 
-    @cached_property
-    def compiler_version(self) -> str:
-        """Of the cross compiler, which builds the runner."""
-        return self._match(r"(\d+\.\d+\.\d+)", self._output(CROSS_GCC, "-dumpfullversion"), CROSS_GCC)
+    def compiler_version(self, name: str) -> str:
+        """Of one of the two compilers, as it says it, such as `12.2.0`."""
+        return self._match(r"(\d+\.\d+\.\d+)", self._output(name, "-dumpfullversion"), name)
 
     def _library(self, name: str) -> Path | None:
         answer = self._output(CROSS_GCC, f"-print-file-name={name}").strip()
@@ -153,7 +155,8 @@ def install(packages: Sequence[str]) -> None:
     """Installs Debian packages with apt-get, by way of sudo where this is not root.
 
     Raises:
-        UnreachableError: there is no apt-get, no right to use it, or it fails; with its last words.
+        UnreachableError: there is no apt-get, no right to use it, or no network.
+        SetupError: apt-get fails otherwise; with its last words.
     """
     apt = shutil.which("apt-get")
     if apt is None:
@@ -167,14 +170,23 @@ def install(packages: Sequence[str]) -> None:
             raise UnreachableError(f"expected root or sudo, got neither; as root: apt-get install {' '.join(packages)}")
         prefix = [sudo, "--non-interactive"]
     options = ["-o", "DPkg::Lock::Timeout=300", "--quiet", "--yes"]  # another apt may be at work
-    _apt([*prefix, apt, *options, "update"], tolerant=True)  # a source that is down need not be one of those needed
-    _apt([*prefix, apt, *options, "install", "--no-install-recommends", *packages])
+    # A source that is down need not be one of those needed, so this may fail. Without a network it does, by its words
+    # alone, and leaves lists in which no package can be located.
+    updated = _ended([*prefix, apt, *options, "update"])
+    command = [*prefix, apt, *options, "install", "--no-install-recommends", *packages]
+    installed = _ended(command)
+    if installed.returncode:
+        words = " ".join((installed.stderr or installed.stdout)[-300:].split())
+        excused = unreachable(updated.stderr + installed.stderr) or _NO_RIGHT.search(installed.stderr)
+        raise (UnreachableError if excused else SetupError)(
+            f"expected `{' '.join(command)}` to succeed, got exit code {installed.returncode}: {words}"
+        )
 
 
-def _apt(command: list[str], *, tolerant: bool = False) -> None:
+def _ended(command: list[str]) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
     try:
-        result = subprocess.run(
+        return subprocess.run(
             command,
             capture_output=True,
             text=True,
@@ -185,10 +197,7 @@ def _apt(command: list[str], *, tolerant: bool = False) -> None:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise UnreachableError(f"expected `{' '.join(command)}` to end, got: {error}") from error
-    if result.returncode and not tolerant:
-        words = " ".join((result.stderr or result.stdout)[-300:].split())
-        raise UnreachableError(f"expected `{' '.join(command)}` to succeed, got exit code {result.returncode}: {words}")
+        raise SetupError(f"expected `{' '.join(command)}` to end, got: {error}") from error
 
 
 def _dotted(version: Sequence[int]) -> str:

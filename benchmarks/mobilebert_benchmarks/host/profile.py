@@ -5,7 +5,7 @@ LiteRT's Python has no profiler. Its C interface has, and the library comes with
 
 import hashlib
 import json
-import shutil
+import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -14,7 +14,7 @@ from statistics import median
 from mobilebert_benchmarks.emulation import cache
 from mobilebert_benchmarks.emulation.litert import LIBRARY, VERSION
 from mobilebert_benchmarks.emulation.sources import RUNNER_OPTIONS, compile_source, source
-from mobilebert_benchmarks.emulation.tools import GCC
+from mobilebert_benchmarks.emulation.tools import GCC, Tools
 from mobilebert_benchmarks.errors import HostError, SetupError
 from mobilebert_benchmarks.model_file import ModelFile, Signature
 from mobilebert_benchmarks.operators import costs, parsed
@@ -32,19 +32,25 @@ def runner(root: Path | None = None) -> Path:
         SetupError: there is no compiler, it fails, or LiteRT is another release than the runner is written for.
     """
     library()
-    compiler = shutil.which(GCC)
+    tools = Tools()
+    compiler = tools.program(GCC)
     if compiler is None:
         raise SetupError(f"expected {GCC}, which is not installed")
 
     def build(directory: Path) -> None:
         compile_source(Path(compiler), _SOURCE, directory / _RUNNER, RUNNER_OPTIONS)
 
-    return cache.built(root or cache.default_root(), key(), build) / _RUNNER
+    return cache.built(root or cache.default_root(), key(tools), build) / _RUNNER
 
 
-def key() -> str:
-    """The cache's name for the runner: all that decides its content."""
-    decides = "\0".join([source(_SOURCE), repr(RUNNER_OPTIONS)])
+def key(tools: Tools | None = None) -> str:
+    """The cache's name for the runner: all that decides its content.
+
+    Raises:
+        SetupError: there is no compiler, or it does not say its version.
+    """
+    compiler = (tools or Tools()).compiler_version(GCC)
+    decides = "\0".join([source(_SOURCE), repr(RUNNER_OPTIONS), compiler, platform.machine()])
     return f"host-{hashlib.sha256(decides.encode()).hexdigest()[:16]}"
 
 
@@ -70,7 +76,7 @@ def operators_ms(program: Path, model: ModelFile, signature: Signature, threads:
         HostError: the runner fails, or does not say what it should.
     """
     runs = min(runs, _MOST_RUNS)
-    numbers = (signature.index, 0, _WARMUPS, runs, threads, 1)
+    numbers = (signature.index, _WARMUPS, runs, threads, 1)
     command = [str(program), str(library()), str(model.path.resolve()), *map(str, numbers)]
     try:
         result = subprocess.run(

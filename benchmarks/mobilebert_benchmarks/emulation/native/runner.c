@@ -1,11 +1,10 @@
 /* Runs one signature of a .tflite file through LiteRT's C API, and prints what it saw as one line of JSON.
  *
- *     runner LIBRARY MODEL SIGNATURE TOKENS WARMUPS RUNS THREADS PROFILE
+ *     runner LIBRARY MODEL SIGNATURE WARMUPS RUNS THREADS PROFILE
  *
  * LIBRARY is libLiteRt.so. SIGNATURE is an index. The inputs are those of a BERT: integers, told apart by their names,
- * of which the first TOKENS positions are text (0: all) and the rest padding. PROFILE is 1 to list the operators of the
- * measured runs as the runtime's profiler names them, with their microseconds, 0 to leave the runtime alone. Exit codes:
- * 2 the call, 3 the library, 4 the model.
+ * text in every position. PROFILE is 1 to list the operators of the measured runs as the runtime's profiler names them,
+ * with their microseconds, 0 to leave the runtime alone. Exit codes: 2 the call, 3 the library, 4 the model.
  *
  * A system call that does nothing marks three moments for the plugin: before the model is loaded, before the measured
  * inferences and after them. The prototypes are those of LiteRT 2.3's public C headers. */
@@ -158,28 +157,26 @@ static size_t elements(const TensorType *type) {
 }
 
 /* Ids of 1 to 64 are words in every vocabulary; what they mean changes no instruction. */
-static int64_t value(const char *name, size_t position, size_t tokens) {
-    if (strstr(name, "mask")) return position < tokens;
+static int64_t value(const char *name, size_t position) {
+    if (strstr(name, "mask")) return 1;
     if (strstr(name, "type") || strstr(name, "segment")) return 0;
-    return position < tokens ? 1 + (int64_t)(position * 7 % 64) : 0;
+    return 1 + (int64_t)(position * 7 % 64);
 }
 
-static size_t fill(const Tensor *input, const char *name, size_t tokens) {
+static void fill(const Tensor *input, const char *name) {
     size_t count = elements(&input->type);
     size_t width = input->type.element_type == INT64 ? sizeof(int64_t) : sizeof(int32_t);
     if (input->type.element_type != INT32 && input->type.element_type != INT64)
         fail(BAD_MODEL, "input %s has element type %d, not int32 or int64", name, input->type.element_type);
     if (count > input->bytes / width) fail(BAD_MODEL, "input %s is larger than its buffer", name);
-    if (tokens > count) fail(BAD_CALL, "%zu tokens do not fit input %s of %zu", tokens, name, count);
     void *data;
     CALL(LockTensorBuffer, input->buffer, &data, LOCK_WRITE);
     for (size_t position = 0; position < count; position++) {
-        int64_t number = value(name, position, tokens ? tokens : count);
+        int64_t number = value(name, position);
         if (input->type.element_type == INT64) ((int64_t *)data)[position] = number;
         else ((int32_t *)data)[position] = (int32_t)number;
     }
     CALL(UnlockTensorBuffer, input->buffer);
-    return count;
 }
 
 static void allocate(Tensor *tensor, Handle environment, Handle described, Handle requirements) {
@@ -250,11 +247,11 @@ static long number(const char *text, long most) {
 }
 
 int main(int count, char **arguments) {
-    if (count != 9) fail(BAD_CALL, "usage: %s LIBRARY MODEL SIGNATURE TOKENS WARMUPS RUNS THREADS PROFILE", arguments[0]);
-    size_t signature_index = (size_t)number(arguments[3], 1000), tokens = (size_t)number(arguments[4], 1 << 20);
-    long warmups = number(arguments[5], MOST_RUNS), runs = number(arguments[6], MOST_RUNS);
-    int threads = (int)number(arguments[7], 64);
-    bool profile = number(arguments[8], 1);
+    if (count != 8) fail(BAD_CALL, "usage: %s LIBRARY MODEL SIGNATURE WARMUPS RUNS THREADS PROFILE", arguments[0]);
+    size_t signature_index = (size_t)number(arguments[3], 1000);
+    long warmups = number(arguments[4], MOST_RUNS), runs = number(arguments[5], MOST_RUNS);
+    int threads = (int)number(arguments[6], 64);
+    bool profile = number(arguments[7], 1);
     static int64_t times[MOST_RUNS];
     load_library(arguments[1]);
 
@@ -269,7 +266,7 @@ int main(int count, char **arguments) {
     CALL(GetModelSignature, model, signature_index, &signature);
     Handle compiled = compile(environment, model, threads, profile);
 
-    size_t input_count, output_count, length = 0;
+    size_t input_count, output_count;
     CALL(GetNumSignatureInputs, signature, &input_count);
     CALL(GetNumSignatureOutputs, signature, &output_count);
     if (input_count > MOST_TENSORS || output_count > MOST_TENSORS)
@@ -283,7 +280,7 @@ int main(int count, char **arguments) {
         CALL(GetCompiledModelInputBufferRequirements, compiled, signature_index, index, &requirements);
         allocate(&inputs[index], environment, described, requirements);
         input_buffers[index] = inputs[index].buffer;
-        length = fill(&inputs[index], name, tokens);
+        fill(&inputs[index], name);
     }
     for (size_t index = 0; index < output_count; index++) {
         CALL(GetSignatureOutputTensorByIndex, signature, index, &described);
@@ -315,7 +312,6 @@ int main(int count, char **arguments) {
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
     printf("{\"hwcap\": %lu, \"hwcap2\": %lu, \"midr\": %" PRIu32 ", ", getauxval(AT_HWCAP), getauxval(AT_HWCAP2), midr());
-    printf("\"length\": %zu, ", length);
     if (profile) print_operators(profiler);
     printf("\"output_hash\": \"%016" PRIx64 "\", \"peak_kib\": %ld, ", hash(outputs, output_count), usage.ru_maxrss);
     printf("\"first_answer_ns\": %" PRId64 ", \"cpu_ns\": %" PRId64 ", \"times_ns\": [", first_answer, cpu);
