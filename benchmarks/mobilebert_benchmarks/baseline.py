@@ -36,6 +36,10 @@ def read_baseline(path: Path) -> Baseline:
     try:
         with path.open("rb") as file:
             baseline = _parsed(file.read(_MOST_BYTES))
+    except FileNotFoundError as error:
+        raise BaselineError(
+            f"expected a baseline of this command, got {path}, which does not exist; make it with --update-baseline"
+        ) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise BaselineError(
@@ -61,12 +65,17 @@ def refuse_other_versions(baseline: Baseline, versions: Versions) -> None:
     Raises:
         BaselineError: they were made with other versions; with those that differ.
     """
-    before, now = asdict(baseline.versions), asdict(versions)
-    differing = [f"{name} {before[name]} (here {now[name]})" for name in now if before[name] != now[name]]
+    differing = _differing(baseline.versions, versions)
     if differing:
         raise BaselineError(
-            f"expected a baseline made with this machine's versions, got {', '.join(differing)}; use --update-baseline"
+            f"expected a baseline made with this machine's versions, got {differing}; use --update-baseline"
         )
+
+
+def _differing(versions: Versions, here: Versions) -> str:
+    """Those that do, by name; empty if none does."""
+    before, now = asdict(versions), asdict(here)
+    return ", ".join(f"{name} {before[name]} (here {now[name]})" for name in now if before[name] != now[name])
 
 
 def compare(baseline: Baseline, results: Sequence[CoreResult]) -> None:
@@ -102,3 +111,18 @@ def updated(baseline: Baseline | None, versions: Versions, results: Sequence[Cor
     for result in results:
         instructions.setdefault(result.model, {})[result.cpu] = result.instructions_per_inference
     return Baseline(versions, instructions)
+
+
+def dropped(before: Baseline, after: Baseline) -> str | None:
+    """What to warn of if an update has lost counts, which is where they are of other versions, else None."""
+    lost = [
+        model
+        for model, counts in before.instructions.items()
+        if counts.keys() - after.instructions.get(model, {}).keys()
+    ]
+    if not lost:
+        return None
+    return (
+        f"counts made with {_differing(before.versions, after.versions)} are dropped from the baseline: of "
+        f"{', '.join(lost)}"
+    )

@@ -60,7 +60,7 @@ class CoreResult:
         return {
             **vars(self),
             "mix": {kind.value: count for kind, count in self.mix.items()},
-            "delegation": {**vars(self.delegation), "whole": self.delegation.whole},
+            "delegation": vars(self.delegation),
             "estimate": {"absent": self.estimate} if isinstance(self.estimate, str) else self.estimate.to_dict(),
         }
 
@@ -106,13 +106,17 @@ class Weighted:
         model: the model file's name without its suffix.
         cpu: the core's name.
         instructions_per_inference: mean over the texts, each in the shortest signature that holds it, rounded.
+        modelled_ms: both ends of the estimated time, mean over the texts; None where a signature has no estimate.
         shares: which share of the texts takes the signature of which length.
+        cut: the share of the texts that are longer than the longest signature, and are counted as if cut to it.
     """
 
     model: str
     cpu: str
     instructions_per_inference: int
+    modelled_ms: tuple[float, float] | None
     shares: Mapping[int, float]
+    cut: float
 
 
 @dataclass(frozen=True)
@@ -125,6 +129,7 @@ class WeightedTime:
         threads: of the delegate.
         mean_ms: over the texts, of the medians of the shortest signatures that hold them.
         shares: which share of the texts takes the signature of which length.
+        cut: the share of the texts that are longer than the longest signature, and are timed as if cut to it.
     """
 
     model: str
@@ -132,6 +137,22 @@ class WeightedTime:
     threads: int
     mean_ms: float
     shares: Mapping[int, float]
+    cut: float
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The texts that weigh the results.
+
+    Attributes:
+        count: how many.
+        longest: tokens of the longest.
+        tokenizer: whose tokenizer counted the tokens.
+    """
+
+    count: int
+    longest: int
+    tokenizer: str
 
 
 @dataclass(frozen=True)
@@ -144,6 +165,8 @@ class Report:
         weighted: over the texts that were given, if any.
         timed: on this machine and on a phone, if asked for; with texts, each signature that they take.
         weighted_times: over the texts that were given, if any.
+        texts: those that were given, if any.
+        host_load: mean number of processes at work on this machine in the minute before it was measured, if it was.
         warnings: what may mislead, or was asked for and is not here.
     """
 
@@ -152,6 +175,8 @@ class Report:
     weighted: tuple[Weighted, ...] = ()
     timed: tuple[TimedResult, ...] = ()
     weighted_times: tuple[WeightedTime, ...] = ()
+    texts: Texts | None = None
+    host_load: float | None = None
     warnings: tuple[str, ...] = ()
 
     def notes(self) -> tuple[str, ...]:
@@ -167,6 +192,13 @@ class Report:
             notes += self._estimates()
         if self.timed:
             notes.append("Times: models take turns; memory is what the process grows by.")
+        if self.host_load is not None:
+            notes.append(f"This machine had a load of {self.host_load:.1f} before it was measured.")
+        if self.texts is not None:
+            notes.append(
+                f"Texts: {self.texts.count:,}, the longest of {self.texts.longest:,} tokens as the tokenizer of "
+                f"{self.texts.tokenizer} counts them."
+            )
         return (*notes, *(f"Warning: {warning}." for warning in self.warnings))
 
     def _estimates(self) -> Iterator[str]:
@@ -175,8 +207,8 @@ class Report:
         made_by = dict.fromkeys(each.estimate.made_by for each in self.results if isinstance(each.estimate, Estimate))
         if made_by:
             yield (
-                f"Milliseconds: {LABEL}. A lower bound ({'; '.join(made_by)}) times {low} to {high:g}, by which "
-                "published times exceed such bounds."
+                f"Milliseconds: {LABEL}. Cycles without waits for memory and branches ({'; '.join(made_by)}) times "
+                f"{low} to {high:g}, a judgement and no fit."
             )
         absent = [each for each in self.results if isinstance(each.estimate, str)]
         for (cpu, reason), without in grouped(absent, lambda each: (each.cpu, each.estimate)).items():
@@ -190,5 +222,7 @@ class Report:
             "weighted": [vars(result) for result in self.weighted],
             "timed": [vars(result) for result in self.timed],
             "weighted_times": [vars(result) for result in self.weighted_times],
+            "texts": vars(self.texts) if self.texts else None,
+            "host_load": self.host_load,
             "warnings": list(self.warnings),
         }

@@ -111,22 +111,30 @@ def _weighted(cpu: str, results: Sequence[Weighted]) -> Table:
             result.model,
             f"{result.instructions_per_inference / 1e6:,.2f} M",
             f"{result.instructions_per_inference / first:.3f}",
+            _milliseconds(*result.modelled_ms) if result.modelled_ms else "-",
+            f"{result.cut:.1%}",
             _shares(result.shares),
         )
         for result in results
     )
     bars = tuple(result.instructions_per_inference / 1e6 for result in results)
-    columns = ("model", "instructions", "ratio", _TEXTS)
+    columns = ("model", "instructions", "ratio", "modelled", "texts cut", _TEXTS)
     return Table(f"{cpu}, mean over the texts given", columns, rows, bars)
 
 
 def _weighted_times(place: str, results: Sequence[WeightedTime]) -> Table:
     first = results[0].mean_ms
     rows = tuple(
-        (result.model, f"{result.mean_ms:.2f} ms", f"{result.mean_ms / first:.3f}", _shares(result.shares))
+        (
+            result.model,
+            f"{result.mean_ms:.2f} ms",
+            f"{result.mean_ms / first:.3f}",
+            f"{result.cut:.1%}",
+            _shares(result.shares),
+        )
         for result in results
     )
-    columns = ("model", "median", "ratio", _TEXTS)
+    columns = ("model", "median", "ratio", "texts cut", _TEXTS)
     return Table(f"{place}, mean over the texts given", columns, rows, tuple(result.mean_ms for result in results))
 
 
@@ -175,7 +183,11 @@ def _row(result: CoreResult, first: int) -> tuple[str, ...]:
 def _estimate(estimate: Estimate | str) -> str:
     if isinstance(estimate, str):
         return "-"
-    return f"{estimate.low_ms:,.1f} to {estimate.high_ms:,.1f} ms"
+    return _milliseconds(estimate.low_ms, estimate.high_ms)
+
+
+def _milliseconds(low: float, high: float) -> str:
+    return f"{low:,.1f} to {high:,.1f} ms"
 
 
 def _outside(delegation: Delegation) -> str:

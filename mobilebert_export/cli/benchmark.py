@@ -2,6 +2,7 @@
 
 import json as json_module
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -63,7 +64,7 @@ def benchmark(
     json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
     """Count the instructions of one inference on emulated ARM cores, and compare models."""
-    from mobilebert_benchmarks.baseline import compare, read_baseline, refuse_other_versions, updated
+    from mobilebert_benchmarks.baseline import compare, dropped, read_baseline, refuse_other_versions, updated
     from mobilebert_benchmarks.benchmark import read_models, run
     from mobilebert_benchmarks.cores import HOST, cores, known
     from mobilebert_benchmarks.emulation.setup import set_up
@@ -72,6 +73,8 @@ def benchmark(
 
     if update_baseline and baseline is None:
         raise typer.BadParameter("--update-baseline needs --baseline, the file to write.")
+    if checkpoint is not None and data is None:
+        raise typer.BadParameter("--checkpoint needs --data, the texts whose tokens it counts.")
     if baseline is not None and data is not None:
         raise typer.BadParameter("--baseline holds counts of a file's longest rows; use it without --data.")
     cpus = known(cpu or ([] if adb else list(cores())))
@@ -80,6 +83,8 @@ def benchmark(
         raise typer.BadParameter("--baseline holds counts of emulated cores; name one with --cpu.")
     if report is not None:
         refuse_unusable(report, overwrite=overwrite)
+    if baseline is not None and update_baseline:
+        refuse_unusable(baseline, overwrite=True)
     files = read_models(models)
     before: Baseline | None = None
     if baseline is not None and (baseline.exists() or not update_baseline):
@@ -89,20 +94,34 @@ def benchmark(
         arm = None if cpus == (HOST,) and phone is None else set_up(progress=status.update)
         if before is not None and arm is not None and not update_baseline:
             refuse_other_versions(before, arm.versions)
-        found = run(arm, files, cpus, runs=runs, phone=phone, lengths=lengths, progress=status.update)
-    if json:
-        typer.echo(json_module.dumps(found.to_dict()))
-    else:
-        _show(found)
+        found = run(
+            arm,
+            files,
+            cpus,
+            runs=runs,
+            phone=phone,
+            lengths=lengths,
+            tokenizer=str(checkpoint or "the demo"),
+            progress=status.update,
+        )
+    # The files first: what is printed may go to a pipe that closes.
+    if arm is not None and baseline is not None and update_baseline:
+        after = updated(before, arm.versions, found.results)
+        with placed_whole(baseline, overwrite=True) as file:
+            file.write(after.to_json().encode())
+        if before is not None and (lost := dropped(before, after)):
+            found = replace(found, warnings=(*found.warnings, lost))
     if report is not None:
         from mobilebert_benchmarks.html import page
 
         with placed_whole(report, overwrite=overwrite) as file:
             file.write(page(found).encode())
-    if arm is not None and baseline is not None and update_baseline:
-        with placed_whole(baseline, overwrite=True) as file:
-            file.write(updated(before, arm.versions, found.results).to_json().encode())
-    elif before is not None:
+    if json:
+        typer.echo(json_module.dumps(found.to_dict()))
+    else:
+        # A file's name is not to be taken for markup.
+        show(found, Console(markup=False, highlight=False, emoji=False))
+    if before is not None and not update_baseline:
         compare(before, found.results)
 
 
@@ -118,12 +137,10 @@ def _lengths(data: Path, checkpoint: Path | None) -> tuple[int, ...]:
     return tuple(len(tokenizer.encode(row.text, row.text_pair, max_length=_LONGEST_TEXT, pad=False)) for row in rows)
 
 
-def _show(report: "Report") -> None:
+def show(report: "Report", console: "Console") -> None:
+    """Prints the notes and the tables, which are parted where they do not fit the console's width."""
     from mobilebert_benchmarks.table import tables
-    from rich.console import Console
 
-    # A file's name is not to be taken for markup.
-    console = Console(markup=False, highlight=False, emoji=False)
     for note in report.notes():
         console.print(printable(note, console.encoding))
     for table in tables(report):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mobilebert_benchmarks.baseline import Baseline, compare, read_baseline, refuse_other_versions, updated
+from mobilebert_benchmarks.baseline import Baseline, compare, dropped, read_baseline, refuse_other_versions, updated
 from mobilebert_benchmarks.emulation.delegation import Delegation
 from mobilebert_benchmarks.emulation.instructions import Kind
 from mobilebert_benchmarks.emulation.tools import Versions
@@ -28,7 +28,7 @@ def result(instructions: int, model: str = "model", cpu: str = "cortex-a76") -> 
         cache_misses=(1,),
         peak_memory_bytes=4096,
         set_up_instructions=1,
-        delegation=Delegation(1, 10, {"GATHER": 2}),
+        delegation=Delegation(1, 10, {"GATHER": 2}, whole=True),
         operators={"GATHER": 1},
         estimate="none here",
         output_hash="0" * 16,
@@ -81,6 +81,17 @@ def test_an_update_by_other_versions_keeps_nothing() -> None:
     assert updated(None, VERSIONS, [result(5)]) == Baseline(VERSIONS, {"model": {"cortex-a76": 5}})
 
 
+def test_what_an_update_drops_is_told() -> None:
+    before = replace(BASELINE, instructions={**BASELINE.instructions, "other": {"cortex-a76": 5}})
+    every = [result(5), result(6, cpu="cortex-a53")]
+    others = replace(VERSIONS, qemu="8.0.0")
+    assert dropped(before, updated(before, VERSIONS, [result(5)])) is None
+    for results, lost in ((every, "other"), (every[:1], "model, other")):
+        assert dropped(before, updated(before, others, results)) == (
+            f"counts made with qemu 7.2.22 (here 8.0.0) are dropped from the baseline: of {lost}"
+        )
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -111,5 +122,5 @@ def test_another_file_is_one_line(tmp_path: Path, content: Any) -> None:
 
 
 def test_no_file_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(BaselineError, match=r"No such file"):
+    with pytest.raises(BaselineError, match=r"none.json, which does not exist; make it with --update-baseline$"):
         read_baseline(tmp_path / "none.json")

@@ -6,15 +6,23 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 import pytest
 import typer
+from mobilebert_benchmarks.baseline import TOLERANCE
 from mobilebert_benchmarks.emulation.setup import ArmSide
 from mobilebert_benchmarks.errors import BaselineError, ModelError, RegressionError, SetupError, UnknownCoreError
 from mobilebert_benchmarks.table import Table
+from mobilebert_reference import load_checkpoint
+from mobilebert_reference.demo import CHECKPOINT
 from typer.testing import CliRunner, Result
 
 from mobilebert_export.cli.benchmark import _fitting, _lengths, benchmark
+from mobilebert_export.errors import UsageError
+from mobilebert_export.export import export_tflite
+from mobilebert_export.precisions import Precision
+from tests.mobilebert_benchmarks.model_files import write_merged, write_relu
 
 
 def invoke(*arguments: object) -> Result:
@@ -23,11 +31,17 @@ def invoke(*arguments: object) -> Result:
     return CliRunner(env={"COLUMNS": "200"}).invoke(app, list(map(str, arguments)))
 
 
-def program(*arguments: object, **environment: str) -> tuple[int, str]:
+def program(*arguments: object, stdout: IO[str] | int = subprocess.PIPE, **environment: str) -> tuple[int, str]:
     """The real entry point: its exit code and what it says on standard error."""
     command = [str(Path(sys.executable).with_name("mobilebert-export")), *map(str, arguments)]
     done = subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, **environment}, timeout=300, check=False
+        command,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+        timeout=300,
+        check=False,
     )
     return done.returncode, done.stderr
 
@@ -38,6 +52,24 @@ def test_mistakes_are_found_before_anything_is_emulated(demo_float: Path, tmp_pa
     assert isinstance(invoke(demo_float, "--baseline", tmp_path / "none.json").exception, BaselineError)
     assert invoke(demo_float, "--update-baseline").exit_code == 2
     assert invoke().exit_code == 2
+
+
+def test_a_baseline_that_cannot_be_written_is_told_before_anything_is_counted(
+    demo_float: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))  # nothing could be counted
+    result = invoke(demo_float, "--baseline", tmp_path / "none" / "counts.json", "--update-baseline")
+    assert isinstance(result.exception, UsageError)
+    assert "expected an output in a directory that exists" in str(result.exception)
+
+
+def test_what_was_measured_is_in_its_file_though_it_cannot_be_printed(demo_float: Path, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    command = ["benchmark", demo_float, "--cpu", "host", "--runs", 5, "--report", page]
+    with Path("/dev/full").open("w") as full:
+        code, said = program(*command, stdout=full)
+    assert (code, said.count("\n")) == (2, 1)
+    assert "<svg" in page.read_text()
 
 
 def test_two_models_of_one_name_are_refused(demo_float: Path, tmp_path: Path) -> None:
@@ -104,9 +136,13 @@ def test_the_gate(arm: ArmSide, demo_float: Path, tmp_path: Path) -> None:
     assert "cortex-a76: " in worse.stdout  # what was counted is shown all the same
 
     content["versions"]["qemu"] = "7.2.0"
+    content["instructions_per_inference"]["other"] = {"cortex-a76": 5}
     path.write_text(json.dumps(content))
     assert "got qemu 7.2.0" in str(invoke(*call).exception)
-    assert invoke(*call, "--update-baseline").exit_code == 0
+    updated = invoke(*call, "--update-baseline", "--json")
+    (warning,) = json.loads(updated.stdout)["warnings"]
+    assert warning.startswith("counts made with qemu 7.2.0 (here ")
+    assert warning.endswith("are dropped from the baseline: of other")
     assert json.loads(path.read_text())["instructions_per_inference"]["demo-none"]["cortex-a76"] == before
 
 
@@ -141,6 +177,9 @@ def test_options_that_contradict_each_other_are_refused(demo_float: Path, tmp_pa
     path = tmp_path / "baseline.json"
     assert invoke(demo_float, "--baseline", path, "--data", path).exit_code == 2
     assert invoke(demo_float, "--baseline", path, "--update-baseline", "--cpu", "host").exit_code == 2
+    refused = invoke(demo_float, "--cpu", "host", "--checkpoint", tmp_path)
+    assert refused.exit_code == 2
+    assert "--data" in refused.output
 
 
 def test_texts_are_measured_in_tokens_of_the_demo(tmp_path: Path) -> None:
@@ -156,6 +195,19 @@ def test_texts_weigh_the_times_of_the_host(demo_float: Path, tmp_path: Path) -> 
     content = json.loads(result.stdout)
     assert [each["threads"] for each in content["weighted_times"]] == [1, 2]
     assert [each["mean_ms"] for each in content["weighted_times"]] == [each["median_ms"] for each in content["timed"]]
+    assert content["texts"] == {"count": 1, "longest": 6, "tokenizer": "the demo"}
+    assert type(content["host_load"]) is float
+
+
+def test_a_model_that_cannot_be_profiled_takes_no_times_along(demo_float: Path, tmp_path: Path) -> None:
+    relu = write_relu(tmp_path / "relu.tflite")
+    result = invoke(relu, demo_float, "--cpu", "host", "--runs", 5, "--json")
+    content = json.loads(result.stdout)
+    assert [(each["model"], each["median_ms"] > 0) for each in content["timed"]] == [
+        ("relu", True),
+        ("demo-none", True),
+    ] * 2
+    assert "no times by operator for relu: input x has element type 1, not int32 or int64" in content["warnings"]
 
 
 @pytest.mark.parametrize("width", [20, 40, 80, 100, 1000])
@@ -175,13 +227,56 @@ def test_every_cell_of_a_table_is_whole_at_any_width(width: int) -> None:
 
 
 @pytest.mark.slow
-def test_texts_weigh_the_count(arm: ArmSide, demo_float: Path, tmp_path: Path) -> None:
-    path = tmp_path / "rows.jsonl"
-    path.write_text('{"text": "what is my balance"}\n')
-    result = invoke(demo_float, "--cpu", "cortex-a76", "--data", path, "--json")
+def test_texts_weigh_the_signatures_of_a_file(arm: ArmSide, demo_float: Path, tmp_path: Path) -> None:
+    """A file of two lengths beside files of one of them: each text is counted at the length that holds it."""
+    long = tmp_path / "long.tflite"
+    export_tflite(load_checkpoint(CHECKPOINT), long, precision=Precision.NONE, sequence_length=32)
+    both = write_merged(demo_float, long, tmp_path / "both.tflite")
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"text": "what is my balance"}\n' * 3 + '{"text": "' + "hello " * 20 + '"}\n')
+    result = invoke(both, demo_float, long, "--cpu", "cortex-a76", "--data", rows, "--json")
     content = json.loads(result.stdout)
-    (counted,), (mean,) = content["results"], content["weighted"]
-    assert mean["instructions_per_inference"] == counted["instructions_per_inference"]
-    assert mean["shares"] == {"16": 1.0}
-    assert counted["delegation"]["whole"]
+    counts = {(each["model"], each["length"]): each["instructions_per_inference"] for each in content["results"]}
+    assert set(counts) == {("both", 16), ("both", 32), ("demo-none", 16), ("long", 32)}
+    assert all(each["delegation"]["whole"] for each in content["results"])
+    # One more graph in the file costs an inference next to nothing.
+    assert counts["both", 16] == pytest.approx(counts["demo-none", 16], rel=TOLERANCE)
+    assert counts["both", 32] == pytest.approx(counts["long", 32], rel=TOLERANCE)
+    assert 1.5 * counts["both", 16] < counts["both", 32]
+    means = {each["model"]: each for each in content["weighted"]}
+    assert means["both"]["shares"] == {"16": 0.75, "32": 0.25}
+    assert means["both"]["instructions_per_inference"] == round(0.75 * counts["both", 16] + 0.25 * counts["both", 32])
+    assert [means[model]["cut"] for model in ("both", "demo-none", "long")] == [0.0, 0.25, 0.0]
+    (warning,) = content["warnings"]
+    assert warning.startswith("1 of 4 texts are longer than the 16 tokens of demo-none")
     assert content["versions"]["libc"] == arm.versions.libc
+
+
+@pytest.mark.slow
+def test_a_phone_is_measured_by_way_of_adb(
+    arm: ArmSide, demo_float: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No phone is here: adb is a script that runs nothing, and says what the runner would."""
+    said = {"length": 16, "peak_kib": 2048, "first_answer_ns": 9_000_000, "cpu_ns": 2_000_000, "times_ns": [2_000_000]}
+    adb = tmp_path / "adb"
+    adb.write_text(f"""#!/bin/sh
+echo "$@" >> {tmp_path}/log
+case "$*" in
+  *get-state) echo device;;
+  *push*) [ -e "$4" ];;
+  *./runner*) echo '{json.dumps(said)}';;
+esac
+""")
+    adb.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    result = invoke(demo_float, "--adb", "emulator-5554", "--runs", 5, "--json")
+    assert result.exit_code == 0, result.output
+    content = json.loads(result.stdout)
+    assert (content["results"], content["host_load"]) == ([], None)
+    assert [(each["cpu"], each["threads"], each["median_ms"]) for each in content["timed"]] == [
+        ("adb:emulator-5554", 1, 2.0),
+        ("adb:emulator-5554", 2, 2.0),
+    ]
+    calls = (tmp_path / "log").read_text().splitlines()
+    assert any(f" push {arm.runner} " in call for call in calls)
+    assert any(f" push {demo_float} " in call for call in calls)

@@ -11,6 +11,8 @@ from mobilebert_benchmarks.host import profile
 from mobilebert_benchmarks.host.process import Worker
 from mobilebert_benchmarks.model_file import read_model
 
+from tests.mobilebert_benchmarks.model_files import write_relu
+
 
 def test_every_model_is_measured_with_one_and_two_threads(demo_float: Path, demo_dynamic: Path) -> None:
     models = [read_model(path) for path in (demo_float, demo_dynamic)]
@@ -34,12 +36,29 @@ def test_the_operators_take_about_as_long_as_the_inference(demo_float: Path, tmp
     program = profile.runner(tmp_path)
     assert profile.runner(tmp_path) == program
     model = read_model(demo_float)
-    result = host.measure([(model, model.signatures[-1])], runs=25, profiler=program)[0]
+    models = [(model, model.signatures[-1])]
+    results, warnings = host.with_operators(host.measure(models, runs=25), models, 25, program)
+    assert [each.threads for each in results] == [1, 2]
+    assert warnings == ()
+    result = results[0]
     names = list(result.operators_ms)
     assert names[0].startswith("Fully Connected")
     assert {"GATHER", "Softmax (NC, F32)"} <= set(names)
     # Two runs at different times on a machine that others use; another unit would be a thousand times off.
     assert 0.1 * result.median_ms < sum(result.operators_ms.values()) < 10 * result.median_ms
+
+
+def test_what_cannot_be_profiled_keeps_its_times_and_says_why(demo_float: Path, tmp_path: Path) -> None:
+    files = [read_model(each) for each in (write_relu(tmp_path / "relu.tflite"), demo_float)]
+    models = [(model, model.signatures[-1]) for model in files]
+    timed = host.measure(models, runs=5)
+    results, warnings = host.with_operators(timed, models, 5, profile.runner(tmp_path))
+    assert [replace(result, operators_ms={}) for result in results] == list(timed)
+    assert [(result.model, bool(result.operators_ms)) for result in results] == [
+        ("relu", False),
+        ("demo-none", True),
+    ] * 2
+    assert warnings == ("no times by operator for relu: input x has element type 1, not int32 or int64",)
 
 
 def test_another_release_of_litert_is_not_profiled(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,9 +105,8 @@ def test_a_process_that_does_not_answer_is_stopped(demo_float: Path) -> None:
 
 
 @pytest.mark.parametrize(("load", "warned"), [(0.1, False), (3.0, True)])
-def test_a_busy_machine_is_told(monkeypatch: pytest.MonkeyPatch, load: float, warned: bool) -> None:
-    monkeypatch.setattr("os.getloadavg", lambda: (load, 0.0, 0.0))
-    warning = host.busy()
+def test_a_busy_machine_is_told(load: float, warned: bool) -> None:
+    warning = host.busy(load)
     assert (warning is not None) is warned
     if warning:
         assert "a load of 3.0" in warning

@@ -2,22 +2,21 @@
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mobilebert_benchmarks.errors import ModelError
 from mobilebert_benchmarks.model_file import Arithmetic, ModelFile, Signature, read_model
 from mobilebert_reference import load_checkpoint
+from mobilebert_reference.demo import CHECKPOINT
 
 from mobilebert_export.export import export_tflite
 from mobilebert_export.precisions import Precision
+from tests.mobilebert_benchmarks.model_files import write_merged, write_relu
 from tests.models import VOCABULARY_SIZE, random_model, write_checkpoint
-from tests.small_files import one_operator, packed
 
 
 def test_a_file_is_read_as_litert_reads_it(demo_float: Path) -> None:
@@ -51,16 +50,15 @@ def test_texts_too_long_for_two_signatures_of_one_length_take_the_same() -> None
     assert model.signature_for(17) == model.signature_for(16)
 
 
-def test_a_file_without_linear_layers_has_no_arithmetic(tmp_path: Path) -> None:
-    def signed(model: Any) -> None:
-        signature = schema.SignatureDefT()
-        signature.signatureKey, signature.inputs, signature.outputs = b"serving_default", [schema.TensorMapT()], []
-        signature.inputs[0].name, signature.inputs[0].tensorIndex = b"x", 0
-        model.signatureDefs = [signature]
+def test_a_file_of_several_signatures_has_them_by_length(demo_float: Path, tmp_path: Path) -> None:
+    short = tmp_path / "short.tflite"
+    export_tflite(load_checkpoint(CHECKPOINT), short, precision=Precision.NONE, sequence_length=8)
+    merged = read_model(write_merged(demo_float, short, tmp_path / "merged.tflite"))
+    assert merged.signatures == (Signature(1, "second", 8), Signature(0, "serving_default", 16))
 
-    path = tmp_path / "model.tflite"
-    path.write_bytes(packed(one_operator(schema.BuiltinOperator.RELU, change=signed)))
-    assert read_model(path).arithmetic is None
+
+def test_a_file_without_linear_layers_has_no_arithmetic(tmp_path: Path) -> None:
+    assert read_model(write_relu(tmp_path / "model.tflite")).arithmetic is None
 
 
 @pytest.mark.parametrize("content", [b"", b"\0\0\0\0TFL3", b"\x1c\0\0\0TFL3" + b"\0" * 40, b"PK\3\4" + b"\0" * 100])

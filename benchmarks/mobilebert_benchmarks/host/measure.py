@@ -1,13 +1,16 @@
 """Times on this machine: the models take turns, so that what disturbs one disturbs all."""
 
 import os
+import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 from mobilebert_benchmarks.cores import HOST
+from mobilebert_benchmarks.errors import HostError
 from mobilebert_benchmarks.host import profile
 from mobilebert_benchmarks.host.process import Worker
 from mobilebert_benchmarks.model_file import ModelFile, Signature
@@ -22,8 +25,6 @@ def measure(
     models: Sequence[tuple[ModelFile, Signature]],
     runs: int,
     progress: Callable[[str], None] = lambda _: None,
-    *,
-    profiler: Path | None = None,
 ) -> tuple[TimedResult, ...]:
     """Every model with every number of threads, about `runs` inferences of each.
 
@@ -31,7 +32,6 @@ def measure(
         models: the files, each with what to run of it.
         runs: inferences to time.
         progress: is told what happens.
-        profiler: the runner that lists times by operator, in runs of its own; None lists none.
 
     Raises:
         ModelError: LiteRT refuses a model, or crashes on it.
@@ -54,20 +54,54 @@ def measure(
                 summary(model.name, HOST, signature.length, threads, worker.loaded["cold_start_ns"], seen)
                 for (model, signature), worker, seen in zip(models, workers, rounds, strict=True)
             ]
-        if profiler is not None:
-            progress(f"measuring operators with {threads} threads")
-            first = len(results) - len(models)
-            for place, (model, signature) in enumerate(models, first):
-                times = profile.operators_ms(profiler, model, signature, threads, runs)
-                results[place] = replace(results[place], operators_ms=times)
     return tuple(results)
 
 
-def busy() -> str | None:
-    """What to warn of if others use this machine, asked before anything is measured; else None."""
-    load, cpus = os.getloadavg()[0], os.cpu_count() or 1
+def with_operators(
+    results: Sequence[TimedResult],
+    models: Sequence[tuple[ModelFile, Signature]],
+    runs: int,
+    profiler: Path,
+    progress: Callable[[str], None] = lambda _: None,
+) -> tuple[tuple[TimedResult, ...], tuple[str, ...]]:
+    """The results of `measure` with their times by operator, of runs of their own, and what to warn of.
+
+    Args:
+        results: of the models, in the order in which `measure` gives them.
+        models: the files, each with what was run of it.
+        runs: inferences to profile.
+        profiler: the runner that lists times by operator.
+        progress: is told what happens.
+    """
+    profiled, warnings = [], []
+    for result, (model, signature) in zip(results, cycle(models), strict=False):
+        progress(f"measuring operators of {model.name} with {result.threads} threads")
+        try:
+            times = profile.operators_ms(profiler, model, signature, result.threads, runs)
+        except HostError as error:
+            times = {}
+            warnings.append(f"no times by operator for {model.name}: {_last_words(error)}")
+        profiled.append(replace(result, operators_ms=times))
+    return tuple(profiled), tuple(dict.fromkeys(warnings))
+
+
+def _last_words(error: HostError) -> str:
+    """The runner's own, if it had any."""
+    failed = error.__cause__
+    said = failed.stderr if isinstance(failed, subprocess.CalledProcessError) else ""
+    return (said.strip().splitlines() or [str(error)])[-1]
+
+
+def load() -> float:
+    """The mean number of processes at work on this machine in the last minute, to ask before anything is measured."""
+    return os.getloadavg()[0]
+
+
+def busy(load: float) -> str | None:
+    """What to warn of if others use this machine, else None."""
     if load < _BUSY_LOAD:
         return None
+    cpus = os.cpu_count() or 1
     return (
         f"this machine is busy: a load of {load:.1f} on {cpus} CPUs before the measurement; times are not to be trusted"
     )
