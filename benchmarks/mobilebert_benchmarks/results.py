@@ -191,7 +191,7 @@ class Report:
             )
             notes += self._estimates()
         if self.timed:
-            notes.append("Times: models take turns; memory is what the process grows by.")
+            notes.append("Times: models take turns; memory is what the process grows by, on a phone its total.")
         if self.host_load is not None:
             notes.append(f"This machine had a load of {self.host_load:.1f} before it was measured.")
         if self.texts is not None:

@@ -1,7 +1,6 @@
 """Times on this machine: the models take turns, so that what disturbs one disturbs all."""
 
 import os
-import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -80,16 +79,9 @@ def with_operators(
             times = profile.operators_ms(profiler, model, signature, result.threads, runs)
         except HostError as error:
             times = {}
-            warnings.append(f"no times by operator for {model.name}: {_last_words(error)}")
+            warnings.append(f"no times by operator for {model.name}: {error}")
         profiled.append(replace(result, operators_ms=times))
     return tuple(profiled), tuple(dict.fromkeys(warnings))
-
-
-def _last_words(error: HostError) -> str:
-    """The runner's own, if it had any."""
-    failed = error.__cause__
-    said = failed.stderr if isinstance(failed, subprocess.CalledProcessError) else ""
-    return (said.strip().splitlines() or [str(error)])[-1]
 
 
 def load() -> float:

@@ -79,19 +79,26 @@ def operators_ms(program: Path, model: ModelFile, signature: Signature, threads:
     numbers = (signature.index, _WARMUPS, runs, threads, 1)
     command = [str(program), str(library()), str(model.path.resolve()), *map(str, numbers)]
     try:
-        result = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_SECONDS,
-            check=True,
-        )
-        operators = parsed(json.loads(result.stdout))
+        operators = parsed(json.loads(_output(command)))
     except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError) as error:
         raise HostError(f"expected the operators of {model.name} from the runner, got: {error}") from error
     each = len(operators) // runs
     inferences = [costs(operators[start : start + each]) for start in range(0, each * runs, each)] if each else []
     times = {name: median(seen.get(name, 0) for seen in inferences) / 1e3 for name in costs(operators)}
     return dict(sorted(times.items(), key=lambda item: item[1], reverse=True))
+
+
+def _output(command: list[str]) -> str:
+    """What a program prints; if it fails, its last words are the error."""
+    result = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=_SECONDS,
+        check=False,
+    )
+    if result.returncode:
+        raise HostError((result.stderr.strip().splitlines() or [f"exit code {result.returncode}"])[-1])
+    return result.stdout
