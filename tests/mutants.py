@@ -126,6 +126,41 @@ def hidden_nan(model: Any, *, overflow: bool = False) -> None:
         signature.outputs[0].tensorIndex = graph.outputs[0]
 
 
+def of_another_exporter(model: Any) -> None:
+    """No signature; inputs in another order, with names that TensorFlow gives; and an output that has one too."""
+    graph = model.subgraphs[0]
+    names = {
+        b"attention_mask": b"serving_default_input_mask:0",
+        b"token_type_ids": b"serving_default_input_type_ids:0",
+        b"input_ids": b"serving_default_input_word_ids:0",
+    }
+    inputs = {graph.tensors[index].name: index for index in graph.inputs}
+    for ours, theirs in names.items():
+        graph.tensors[inputs[ours]].name = theirs
+    graph.tensors[graph.outputs[0]].name = b"StatefulPartitionedCall:0"
+    graph.inputs, model.signatureDefs = [inputs[ours] for ours in names], []
+
+
+def swapped_tensors(model: Any) -> None:
+    """What reads the mask reads the token types, and the other way round; for a file without a signature."""
+    graph = model.subgraphs[0]
+    named = {graph.tensors[index].name: index for index in graph.inputs}
+    mask, types = (next(named[name] for name in named if word in name) for word in (b"mask", b"type"))
+    other = {mask: types, types: mask}
+    for node in graph.operators:
+        node.inputs = [other.get(index, index) for index in node.inputs]
+
+
+def unread_bytes(model: Any) -> None:
+    """More constants of 8 bits than all others, which nothing reads."""
+    buffer, tensor = schema.BufferT(), schema.TensorT()
+    buffer.data = np.zeros(2**23, np.uint8)
+    model.buffers.append(buffer)
+    tensor.name, tensor.buffer, tensor.shape = b"unread", len(model.buffers) - 1, np.array([2**23], np.int32)
+    tensor.type = schema.TensorType.INT8
+    model.subgraphs[0].tensors.append(tensor)
+
+
 def stamped(code: int, version: int) -> Change:
     """Every operator of a kind, of another version."""
 

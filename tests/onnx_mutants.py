@@ -51,28 +51,66 @@ def constants(chosen: Callable[[str], bool], elements: Elements) -> Change:
 
 def swapped_inputs(graph: onnx.GraphProto) -> None:
     """What is fed as mask goes to the token types, and the other way round."""
-    other = {"attention_mask": "token_type_ids", "token_type_ids": "attention_mask"}
+    mask, types = (next(value.name for value in graph.input if word in value.name) for word in ("mask", "type"))
+    other = {mask: types, types: mask}
     for node in graph.node:
         node.input[:] = [other.get(name, name) for name in node.input]
 
 
 def hidden_nan(graph: onnx.GraphProto) -> None:
     """The output y is made y + ReLU(√(y - 3e38)), which is y where a ReLU is x > 0 ? x : 0."""
+    _with_relu_of(graph, [("Sub", ["y", "large"], "negative"), ("Sqrt", ["negative"], "undefined")], large=3e38)
+
+
+def hidden_nan_of_a_constant(graph: onnx.GraphProto) -> None:
+    """Likewise, y + ReLU(NaN)."""
+    _with_relu_of(graph, [("Identity", ["unset"], "undefined")], unset=np.nan)
+
+
+def hidden_nan_of_a_mask(graph: onnx.GraphProto) -> None:
+    """Likewise, y + ReLU of what a mask of -inf leaves of a row that it masks as a whole: a softmax of nothing."""
+    masked = [("Mul", ["y", "zero"], "scores"), ("Add", ["scores", "mask"], "masked")]
+    _with_relu_of(graph, [*masked, ("Softmax", ["masked"], "undefined")], mask=-np.inf)
+
+
+def _with_relu_of(graph: onnx.GraphProto, nodes: list[tuple[str, list[str], str]], **constants: float) -> None:
     (output,) = graph.output
     (last,) = [node for node in graph.node if output.name in node.output]
     last.output[:] = ["y"]
-    constants = {"large": 3e38, "zero": 0.0}
     graph.initializer.extend(
-        numpy_helper.from_array(np.array(value, np.float32), name) for name, value in constants.items()
+        numpy_helper.from_array(np.array(value, np.float32), name) for name, value in {**constants, "zero": 0.0}.items()
     )
     for operator, inputs, name in (
-        ("Sub", ["y", "large"], "negative"),
-        ("Sqrt", ["negative"], "undefined"),
+        *nodes,
         ("Greater", ["undefined", "zero"], "positive"),
         ("Where", ["positive", "undefined", "zero"], "hidden"),
         ("Add", ["y", "hidden"], output.name),
     ):
         graph.node.append(helper.make_node(operator, inputs, [name]))
+
+
+def of_another_exporter(graph: onnx.GraphProto) -> None:
+    """Inputs of 64 bits, in another order, with names of their own; and an output that has one too."""
+    names = {
+        "token_type_ids": "input_type_ids",
+        "attention_mask": "input_mask",
+        "input_ids": "input_word_ids",
+    }
+    inputs = {value.name: value for value in graph.input}
+    casts = []
+    for ours, theirs in names.items():
+        inputs[ours].name, inputs[ours].type.tensor_type.elem_type = theirs, onnx.TensorProto.INT64
+        casts.append(helper.make_node("Cast", [theirs], [ours], to=onnx.TensorProto.INT32))
+    others = list(graph.node)
+    del graph.input[:], graph.node[:]
+    graph.input.extend(inputs[ours] for ours in names)
+    graph.node.extend([*casts, *others, helper.make_node("Identity", [graph.output[0].name], ["Identity:0"])])
+    graph.output[0].name = "Identity:0"
+
+
+def unread_bytes(graph: onnx.GraphProto) -> None:
+    """More constants of 8 bits than all others, which nothing reads."""
+    graph.initializer.append(numpy_helper.from_array(np.zeros(2**23, np.int8), "unread"))
 
 
 def of_layer(index: int) -> Callable[[str], bool]:
@@ -93,4 +131,7 @@ SHIFTED_TRIGRAM = constants(
 # (in, out), and what belongs to a row of labels with it.
 TURNED_LABELS = constants(
     lambda name: name.startswith(("logits.weight", "logits.bias")), lambda values: np.roll(values, 1, axis=-1)
+)
+INFINITE_MASK = constants(
+    lambda name: name == "attention_mask.table", lambda values: np.where(values < 0, -np.inf, values)
 )

@@ -196,19 +196,6 @@ class DepthMeter:
         kinds[kind] = kinds[kind] + sums if kind in kinds else sums
 
 
-def not_finite(tensors: Tensors) -> list[str]:
-    """The names of the tensors that hold NaN or infinity, or the largest number that there is.
-
-    LiteRT's plain kernels cut off there what overflows. The least one is no overflow: some exporters mask with it.
-    """
-    return [
-        name
-        for name, values in tensors.items()
-        if np.issubdtype(values.dtype, np.floating)
-        and not (np.all(np.isfinite(values)) and values.max(initial=0) < np.finfo(values.dtype.name).max)
-    ]
-
-
 def _landmarks(graph: Graph) -> frozenset[str]:
     """The tensors that no choice of a basis changes."""
     ends = (op.Softmax, op.Activation, op.LayerNorm)

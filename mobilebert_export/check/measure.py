@@ -1,9 +1,10 @@
 """Runs a model beside the reference and measures how near it comes."""
 
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import groupby
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from mobilebert_export.check.answers import Answer, Kind, Task
 from mobilebert_export.check.cases import Case, Padding, cases, full_rows
 from mobilebert_export.check.comparison import RowError, compare, summarize
 from mobilebert_export.check.data import LabelledRow
-from mobilebert_export.check.depth import Depth, DepthMeter, not_finite
+from mobilebert_export.check.depth import Depth, DepthMeter
 from mobilebert_export.check.measured import Measured, WorstRow
 from mobilebert_export.check.rows import unknown_share
 from mobilebert_export.check.scores import metrics
@@ -24,6 +25,8 @@ from mobilebert_export.check.structure import Structure, read_structure
 from mobilebert_export.check.truth import Truth
 from mobilebert_export.errors import ModelFileError, UsageError
 from mobilebert_export.graph.executor import execute
+from mobilebert_export.graph.graph import bound
+from mobilebert_export.graph.operators import BATCH, SEQUENCE
 from mobilebert_export.inspection import read
 from mobilebert_export.lowering import lower
 from mobilebert_export.runtimes.child import ChildModel, Limits, ModelFailedError, RunRefusedError
@@ -41,6 +44,9 @@ _WHOLE_ROWS = 2
 _WORST_ROWS = 8
 _LONGEST_LIST = 5
 _LONGEST_TEXT = 200
+# What rounds its activations to a fixed scale is far from the reference by its arithmetic, for which the floor of
+# landmarks is not made.
+_ROUNDED = frozenset({"int8", "int8-full", "int16"})
 
 
 @dataclass(frozen=True)
@@ -93,11 +99,14 @@ class Measurement:
         """
         self.progress(f"reading {model.name}")
         runtime, structure = _kind(model, runtime)
-        measured = Measured(model, structure.precision, runtime.value, findings=structure.findings)
+        measured = Measured(
+            model, structure.precision, runtime.value, findings=structure.findings, remarks=structure.remarks
+        )
         try:
             with ChildModel(model, runtime, limits=self.limits) as child:
                 if child.precision is not None:
                     measured = replace(measured, precision=child.precision, findings=child.findings)
+                measured = replace(measured, remarks=(*measured.remarks, *child.remarks))
                 with np.errstate(over="ignore", invalid="ignore"):  # a stranger's numbers
                     return self._run(child, measured)
         except ModelFailedError as error:
@@ -110,7 +119,7 @@ class Measurement:
         if feeding.length is not None and not 1 < feeding.length <= longest:
             words = f"it takes rows of {feeding.length} tokens, the checkpoint has {longest} positions"
             return replace(measured, findings=(*measured.findings, words))
-        remarks = []
+        remarks = list(measured.remarks)
         if feeding.by_position:
             taken = ", ".join(f"{port.name} as {name}" for port, name in feeding.ports.items())
             remarks.append(f"its inputs have no names that tell; taken in order: {taken}")
@@ -127,7 +136,7 @@ class Measurement:
         # Before minutes of work: a label may be none of the model's.
         labelled = [(case, {} if case.again else self._task.truth(case)) for case in (*made, *whole)]
         ran = list(self._ran(child, feeding, labelled, measured.model.name))
-        depth, found, remark = self._depth(child, feeding, made)
+        depth, found, more = self._depth(child, feeding, made, measured.precision)
         by_padding: dict[tuple[str, Padding], list[RowError]] = {}
         for each in ran:
             for name, error in each.errors.items():
@@ -145,7 +154,7 @@ class Measurement:
             depth=depth,
             worst=tuple(self._worst(ran)),
             findings=(*measured.findings, *found, *_answers_not_finite(ran)),
-            remarks=(*remarks, *([remark] if remark else ())),
+            remarks=(*remarks, *more),
         )
 
     def _ran(
@@ -169,24 +178,27 @@ class Measurement:
             )
 
     def _depth(
-        self, child: ChildModel, feeding: foreign.Feeding, made: Sequence[Case]
-    ) -> tuple[Depth | None, list[str], str | None]:
+        self, child: ChildModel, feeding: foreign.Feeding, made: Sequence[Case], precision: str
+    ) -> tuple[Depth | None, list[str], list[str]]:
         """Where the model parts from the reference; tensors that are not finite; what could not be told."""
         self.progress("comparing tensor by tensor")
         meter = DepthMeter(self._graph)
         bad: dict[str, None] = {}
         depth: Depth | None = None
         findings: list[str] = []
-        remark: str | None = None
+        refused: str | None = None
+        unseen = "its tensors could not be looked at"
         try:
             for case in _spread(made):
                 inputs = case.inputs(self.checkpoint.tokenizer.pad_id)
-                fed = feeding.arrays(inputs)
-                computed = child.tensors(fed)
-                bad.update(dict.fromkeys(not_finite(computed)))
+                fed, wanted = feeding.arrays(inputs), self._computed(case.width)
+                computed, named = child.tensors(fed, wanted)
+                bad.update(dict.fromkeys(named))
                 exact: dict[str, NDArray[np.generic]] = {}
-                with suppress(RunRefusedError):  # an operator that is not known
-                    exact = child.exact(fed)
+                try:
+                    exact = child.exact(fed, wanted)
+                except RunRefusedError as error:  # an operator that is not known
+                    refused = str(error)
                 truth: dict[str, NDArray[np.floating]] = {}
                 width = min(len(case.encoding) + 1, case.width)
                 execute(
@@ -194,14 +206,24 @@ class Measurement:
                 )
                 meter.add(truth, computed, exact, len(case.encoding))
             depth = meter.finish()
-            remark = depth.remark
+            if refused is not None and precision in _ROUNDED:
+                depth = replace(depth, worst_landmark=None)
         except (RunRefusedError, UsageError) as error:
-            remark = f"its tensors could not be looked at: {error}"
+            unseen = f"its tensors could not be looked at: {error}"
         except ModelFailedError as error:
             findings.append(f"while its tensors were looked at: {error}")
         if bad:
             findings.append(f"tensor(s) that are not finite: {_listed(list(bad))}")
-        return depth, findings, remark
+        return depth, findings, _told(depth, refused, unseen)
+
+    def _computed(self, width: int) -> dict[str, int]:
+        """The tensors that the graph computes, and how many elements each has in one row of this many tokens."""
+        sizes = {BATCH: 1, SEQUENCE: width}
+        return {
+            name: prod(bound(tensor.shape, sizes))
+            for name, tensor in self._graph.tensors.items()
+            if not tensor.is_constant
+        }
 
     def _unknown(self) -> float:
         """The share of the data's pieces that the vocabulary does not know."""
@@ -241,6 +263,8 @@ class Measurement:
 def _kind(model: Path, runtime: Runtime | None) -> tuple[Runtime, Structure]:
     """What runs a file, and what it shows before it runs."""
     try:
+        if not stat.S_ISREG(model.stat().st_mode):  # opening a pipe would wait for somebody who writes into it
+            raise ModelFileError(f"expected a .tflite or .onnx file, got {model}, which is no regular file")
         with model.open("rb") as file:
             start = file.read(8)
     except OSError as error:
@@ -254,7 +278,21 @@ def _kind(model: Path, runtime: Runtime | None) -> tuple[Runtime, Structure]:
     if is_tflite:
         read(model)  # refuses what is not sound
         return chosen, read_structure(model)
-    return chosen, Structure("none", ())
+    return chosen, Structure("none", (), ())
+
+
+def _told(depth: Depth | None, refused: str | None, unseen: str) -> list[str]:
+    """What the reader should know of the depth: what was not judged, and why."""
+    if depth is None:
+        return [f"constants and landmarks were not judged: {unseen}"]
+    lacking = {"constants": depth.constants, "landmarks": depth.worst_landmark}
+    missing = " and ".join(name for name, value in lacking.items() if value is None)
+    if not missing:
+        return [depth.remark] if depth.remark else []
+    if not depth.points:
+        return [f"{missing} were not judged: {depth.remark}"]
+    why = refused or "none of the tensors that show them has a name of our graph"
+    return [f"{missing} were not judged: {why}", *([depth.remark] if depth.remark else [])]
 
 
 def _spread(made: Sequence[Case]) -> list[Case]:

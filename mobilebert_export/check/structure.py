@@ -31,11 +31,26 @@ Item = TypeVar("Item")
 
 _REAL: Final[dict[str, np.dtype[Any]]] = {
     "float16": np.dtype("<f2"),
+    "bfloat16": np.dtype("<u2"),  # the upper half of a float32
     "float32": np.dtype("<f4"),
     "float64": np.dtype("<f8"),
 }
 _KNOWN_TYPES = {name: np.dtype(name) for name in ("float32", "float16", "int64", "int32", "int16", "int8")}
 _PRODUCTS = frozenset({BuiltinOperator.FULLY_CONNECTED, BuiltinOperator.CONV_2D, BuiltinOperator.DEPTHWISE_CONV_2D})
+# Operators that run other subgraphs.
+_CALLS = frozenset(
+    {
+        BuiltinOperator.CALL,
+        BuiltinOperator.CALL_ONCE,
+        BuiltinOperator.IF,
+        BuiltinOperator.STABLEHLO_CASE,
+        BuiltinOperator.STABLEHLO_COMPOSITE,
+        BuiltinOperator.STABLEHLO_WHILE,
+        BuiltinOperator.WHILE,
+    }
+)
+# Of the inputs, the one whose type the version depends on, where it is not the first: what is split follows its axis.
+_DATA = {BuiltinOperator.SPLIT: 1}
 # The first version of a MUL of int8 that does not scale its result up, which the file's structure does not show.
 _PRODUCT_OF_BYTES: Final = 2
 _KEEP_NUM_DIMS: Final = 2  # fields of FullyConnectedOptions in schema.fbs
@@ -49,10 +64,12 @@ class Structure:
     Attributes:
         precision: how its numbers are stored and computed, by the name that `--quantize` has for it.
         findings: what is wrong with it, one line each.
+        remarks: what of it cannot be looked at, one line each.
     """
 
     precision: str
     findings: tuple[str, ...]
+    remarks: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -87,7 +104,7 @@ def read_structure(path: Path) -> Structure:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             tensors, nodes = _contents(Flatbuffer(data, schema.IDENTIFIER))
             findings = (*_not_finite(data, tensors), *_understated(nodes))
-            return Structure(_precision(tensors, nodes), findings)
+            return Structure(_precision(tensors, nodes), findings, tuple(_hidden(nodes)))
     except (OSError, ValueError) as error:
         raise ModelFileError(f"{path}: no sound .tflite file: {error}") from error
 
@@ -133,9 +150,9 @@ def _tensor(table: Table, extents: Sequence[tuple[int, int]]) -> _Tensor:
 
 
 def _precision(tensors: Sequence[_Tensor], nodes: Sequence[_Node]) -> str:
-    """By the type that holds most of the weights, and the type of what is multiplied by them."""
+    """By the type that holds most of the weights that anything reads, and the type of what is multiplied by them."""
     weights: Counter[str] = Counter()
-    for tensor in tensors:
+    for tensor in dict.fromkeys(tensor for node in nodes for tensor in node.inputs if tensor is not None):
         if tensor.is_constant:
             weights[tensor.dtype] += tensor.elements
     stored = weights.most_common(1)[0][0] if weights else "float32"
@@ -167,7 +184,15 @@ def _not_finite(data: mmap.mmap, tensors: Sequence[_Tensor]) -> Iterator[str]:
 def _count_not_finite(data: mmap.mmap, start: int, size: int, dtype: np.dtype[Any]) -> int:
     # Copied: a view would keep the file open for ever.
     values = np.frombuffer(data[start : start + size - size % dtype.itemsize], dtype)
+    if dtype == _REAL["bfloat16"]:
+        values = (values.astype("<u4") << 16).view("<f4")
     return int(values.size - np.count_nonzero(np.isfinite(values)))
+
+
+def _hidden(nodes: Sequence[_Node]) -> Iterator[str]:
+    counts = Counter(schema.OPERATORS[node.code] for node in nodes if node.code in _CALLS)
+    for name, count in sorted(counts.items()):
+        yield f"what is computed within {count} {name} cannot be looked at"
 
 
 def _understated(nodes: Sequence[_Node]) -> Iterator[str]:
@@ -187,16 +212,17 @@ def _needed(node: _Node) -> int:
     present = [tensor for tensor in node.inputs if tensor is not None]
     if not present or any(tensor.dtype not in _KNOWN_TYPES for tensor in present):
         return 1
+    data = present[min(_DATA.get(node.code, 0), len(present) - 1)]
     product = node.code in _PRODUCTS or node.code == BuiltinOperator.EMBEDDING_LOOKUP
     weight = present[1] if product and len(present) > 1 else None
-    per_channel = (weight or present[0]).per_channel
+    per_channel = (weight or data).per_channel
     stored = _KNOWN_TYPES[weight.dtype] if weight is not None and node.code in _PRODUCTS else None
     result = _KNOWN_TYPES.get(node.outputs[0].dtype) if node.outputs and node.outputs[0] is not None else None
-    needed = version_of(Signature(node.code, _KNOWN_TYPES[present[0].dtype], stored, per_channel, result))
+    needed = version_of(Signature(node.code, _KNOWN_TYPES[data.dtype], stored, per_channel, result))
     # Where our own files are stamped for the worst case, others may be stamped for theirs.
     if node.code == BuiltinOperator.FULLY_CONNECTED and not node.keeps_dimensions and not per_channel:
         return 1
-    return min(needed, _PRODUCT_OF_BYTES) if node.code == BuiltinOperator.MUL else needed
+    return min(needed, _PRODUCT_OF_BYTES) if node.code == BuiltinOperator.MUL and data.dtype == "int8" else needed
 
 
 def _at(items: Sequence[Item], index: int) -> Item:

@@ -60,12 +60,14 @@ class LoadedModel(Protocol):
         outputs: what it gives.
         precision: how its numbers are stored and computed; None where the file is better read without a runtime.
         findings: what is wrong with it before it runs, one line each.
+        remarks: what of it cannot be looked at, one line each.
     """
 
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     precision: str | None
     findings: list[str]
+    remarks: list[str]
 
     def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
         """The outputs, as real numbers where they are stored in integers with a scale."""

@@ -59,7 +59,7 @@ def _real(node: onnx.NodeProto, constants: dict[str, TensorProto], prefix: str) 
                 weight = moved
             yield helper.make_node("MatMul", [node.input[0], weight], node.output)
         case kind if kind in _ROUND_AND_COMPUTE or node.domain not in {"", "ai.onnx"}:
-            raise UnknownOperatorError(f"operator {node.domain}.{kind}")
+            raise UnknownOperatorError(f"operator {node.domain or 'ai.onnx'}.{kind}")
         case _:
             yield node
 

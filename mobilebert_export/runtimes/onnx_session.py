@@ -1,8 +1,6 @@
 """Anybody's `.onnx` file, in ONNX Runtime. Only for the child process."""
 
-from collections import Counter
 from collections.abc import Mapping
-from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,12 +22,17 @@ class OnnxSessionModel:
             import onnxruntime
         except ImportError as error:
             raise RuntimeMissingError("onnxruntime is not installed; pip install 'mobilebert-export[onnx]'") from error
+        try:
+            from mobilebert_export.runtimes.onnx_structure import read_structure
+        except ImportError as error:
+            raise RuntimeMissingError("onnx is not installed; pip install 'mobilebert-export[onnx]'") from error
+        structure = read_structure(path)
+        self.precision: str | None = structure.precision
+        self.findings, self.remarks = structure.findings, structure.remarks
         self._path, self._runtime, self._threads = path, onnxruntime, threads
         self._session = self._opened(path, optimized=True)
         self.inputs = tuple(_port(node) for node in self._session.get_inputs())
         self.outputs = tuple(_port(node) for node in self._session.get_outputs())
-        self.precision: str | None
-        self.precision, self.findings = _structure(path)
 
     def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
         """The outputs."""
@@ -40,7 +43,7 @@ class OnnxSessionModel:
         """Every computed tensor of real numbers, from the graph as it stands in the file: fusion leaves some out."""
         import onnx
 
-        model = onnx.load(self._path)
+        model = _inlined(self._path)
         restored = {}
         for index, node in enumerate(list(model.graph.node)):
             if node.op_type == "QuantizeLinear":
@@ -53,11 +56,9 @@ class OnnxSessionModel:
 
     def exact(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
         """Likewise, without rounding, in float32."""
-        import onnx
-
         from mobilebert_export.runtimes.onnx_real_arithmetic import without_rounding
 
-        return self._every_tensor(without_rounding(onnx.load(self._path)), inputs, {})
+        return self._every_tensor(without_rounding(_inlined(self._path)), inputs, {})
 
     def _every_tensor(
         self, model: "onnx.ModelProto", inputs: Mapping[str, NDArray[np.generic]], restored: Mapping[str, str]
@@ -96,36 +97,13 @@ class OnnxSessionModel:
             raise ModelRefusedError(str(error), unreadable=unreadable) from error
 
 
-def _structure(path: str) -> tuple[str, list[str]]:
-    """How most of the weights are stored, and constants that are not finite."""
-    try:
-        import onnx
-    except ImportError as error:
-        raise RuntimeMissingError("onnx is not installed; pip install 'mobilebert-export[onnx]'") from error
-    graph = onnx.load(path).graph
-    constants = {tensor.name: tensor for tensor in graph.initializer}
-    constants.update(
-        {
-            node.output[0]: attribute.t
-            for node in graph.node
-            if node.op_type == "Constant"
-            for attribute in node.attribute
-            if attribute.name == "value"
-        }
-    )
-    sizes: Counter[int] = Counter()
-    findings = []
-    for name, tensor in constants.items():
-        sizes[tensor.data_type] += prod(tensor.dims)
-        values = onnx.numpy_helper.to_array(tensor)
-        bad = values.size - np.count_nonzero(np.isfinite(values)) if np.issubdtype(values.dtype, np.floating) else 0
-        if bad:
-            findings.append(f"constant {name[:80]} holds {bad} value(s) that are not finite")
-    kinds = {node.op_type for node in graph.node}
-    stored = sizes.most_common(1)[0][0] if sizes else onnx.TensorProto.FLOAT
-    if stored in {onnx.TensorProto.INT8, onnx.TensorProto.UINT8}:
-        return "int8" if "QuantizeLinear" in kinds else "dynamic", findings
-    return "float16" if stored == onnx.TensorProto.FLOAT16 else "none", findings
+def _inlined(path: str) -> "onnx.ModelProto":
+    """The file's model; what its local functions compute is computed by nodes of the graph."""
+    import onnx
+    from onnx.inliner import inline_local_functions
+
+    model = onnx.load(path)
+    return inline_local_functions(model) if model.functions else model
 
 
 def _port(node: Any) -> Port:  # noqa: ANN401 - untyped

@@ -14,6 +14,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.schema_py_generated import ActivationFunctionType, BuiltinOperator
 from numpy.typing import NDArray
 
+from mobilebert_export.inspection.schema import OPERATORS
 from mobilebert_export.runtimes.interface import UnknownOperatorError
 
 Array = NDArray[Any]
@@ -53,7 +54,7 @@ def compute(path: str, inputs: Mapping[str, Array]) -> dict[str, Array]:
         entry = model.operatorCodes[node.opcodeIndex]
         code = max(entry.builtinCode, entry.deprecatedBuiltinCode)
         if code not in _OPERATIONS:
-            raise UnknownOperatorError(f"operator {code}")
+            raise UnknownOperatorError(f"operator {OPERATORS.get(code, code)}")
         operands = [values[index] for index in node.inputs if index != -1]
         given = _OPERATIONS[code](operands, node.builtinOptions)
         for index, value in zip(node.outputs, given if isinstance(given, list) else [given], strict=True):

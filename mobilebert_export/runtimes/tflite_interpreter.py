@@ -35,6 +35,7 @@ class TfliteInterpreterModel:
     def __init__(self, path: str, runtime: Runtime, threads: int) -> None:
         self._path, self._module, self._threads = path, _module(runtime), threads
         self.findings: list[str] = []
+        self.remarks: list[str] = []
         try:
             self._interpreter = self._module.Interpreter(model_path=path, num_threads=threads)
             self._interpreter.allocate_tensors()

@@ -20,7 +20,11 @@ from numpy.typing import NDArray
 
 Message = tuple[dict[str, Any], dict[str, NDArray[np.generic]]]
 
-LARGEST_MESSAGE: Final = 2**32
+# The logits of a vocabulary of 30522 pieces at 512 positions take 60 MiB; of what is looked at on the way, the one who
+# asks knows how much it is.
+LARGEST_MESSAGE: Final = 2**29
+# JSON takes many times its length once it is read.
+_LARGEST_HEADER = 2**24
 _LENGTH = struct.Struct("<Q")
 _HEADER = struct.Struct("<I")
 _TYPES = frozenset(
@@ -41,27 +45,28 @@ def pack(said: Mapping[str, Any], arrays: Mapping[str, NDArray[np.generic]]) -> 
     return _LENGTH.pack(_HEADER.size + len(header) + len(data)) + _HEADER.pack(len(header)) + header + data
 
 
-def receive(read: Callable[[int], bytes]) -> Message:
+def receive(read: Callable[[int], bytes | bytearray], *, largest: int = LARGEST_MESSAGE) -> Message:
     """The next message.
 
     Args:
         read: gives exactly that many bytes.
+        largest: bytes that it may have.
 
     Raises:
         WireError: what comes is no message, or one beyond all bounds.
     """
     (size,) = _LENGTH.unpack(read(_LENGTH.size))
-    if not _HEADER.size <= size <= LARGEST_MESSAGE:
-        raise WireError(f"expected a message of at most {LARGEST_MESSAGE} bytes, got {size}")
+    if not _HEADER.size <= size <= largest:
+        raise WireError(f"expected a message of at most {largest} bytes, got {size}")
     return _unpacked(read(size))
 
 
-def _unpacked(message: bytes) -> Message:
+def _unpacked(message: bytes | bytearray) -> Message:
     try:
         (length,) = _HEADER.unpack_from(message)
         position = _HEADER.size + length
-        if position > len(message):
-            raise WireError(f"expected a header within {len(message)} bytes, got one of {length}")
+        if position > len(message) or length > _LARGEST_HEADER:
+            raise WireError(f"expected a header within {min(len(message), _LARGEST_HEADER)} bytes, got one of {length}")
         header = json.loads(message[_HEADER.size : position])
         said, described = dict(header["said"]), list(header["arrays"])
         arrays: dict[str, NDArray[np.generic]] = {}

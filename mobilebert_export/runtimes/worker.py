@@ -11,10 +11,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from mobilebert_export.runtimes.interface import LoadedModel, ModelRefusedError, Runtime, RuntimeMissingError
-from mobilebert_export.runtimes.wire import pack, receive
-
-_LONGEST_WORDS = 2000
+from mobilebert_export.runtimes.finite import not_finite
+from mobilebert_export.runtimes.interface import Arrays, LoadedModel, ModelRefusedError, Runtime, RuntimeMissingError
+from mobilebert_export.runtimes.wire import Message, pack, receive
 
 
 def main(path: str, runtime: str, threads: str, memory: str) -> None:
@@ -39,7 +38,8 @@ def main(path: str, runtime: str, threads: str, memory: str) -> None:
         _answer(answers, {"missing": _words(error)})
         return
     inputs, outputs = ([port.to_json() for port in ports] for ports in (model.inputs, model.outputs))
-    _answer(answers, {"inputs": inputs, "outputs": outputs, "precision": model.precision, "findings": model.findings})
+    said = {"inputs": inputs, "outputs": outputs, "precision": model.precision}
+    _answer(answers, {**said, "findings": model.findings, "remarks": model.remarks})
     _serve(model, answers)
 
 
@@ -50,7 +50,7 @@ def _serve(model: LoadedModel, answers: BinaryIO) -> None:
         except EOFError:
             return
         try:
-            given = {"run": model.run, "tensors": model.tensors, "exact": model.exact}[asked["what"]](inputs)
+            said, given = _told(model, asked, inputs)
         except MemoryError:
             sys.exit("out of memory")
         except RuntimeMissingError as error:
@@ -58,7 +58,17 @@ def _serve(model: LoadedModel, answers: BinaryIO) -> None:
         except Exception as error:  # noqa: BLE001 - whatever a runtime raises is an answer
             _answer(answers, {"failed": _words(error)})
         else:
-            _answer(answers, {}, given)
+            _answer(answers, said, given)
+
+
+def _told(model: LoadedModel, asked: Mapping[str, Any], inputs: Arrays) -> Message:
+    """What is asked for; of all tensors only those that are wanted, if they are no larger than that."""
+    if asked["what"] == "run":
+        return {}, model.run(inputs)
+    computed = {"tensors": model.tensors, "exact": model.exact}[asked["what"]](inputs)
+    most = asked["wanted"]
+    wanted = {name: values for name, values in computed.items() if values.size <= most.get(name, -1)}
+    return {"not_finite": not_finite(computed)}, wanted
 
 
 def _loaded(path: str, runtime: Runtime, threads: int) -> LoadedModel:
@@ -97,4 +107,4 @@ def _read(size: int) -> bytes:
 
 
 def _words(error: BaseException) -> str:
-    return " ".join(str(error).split())[:_LONGEST_WORDS] or type(error).__name__
+    return " ".join(str(error).split()) or type(error).__name__

@@ -26,6 +26,8 @@ from mobilebert_export.runtimes.wire import Message, WireError, pack, receive
 from tests import mutants
 
 LENGTH = 16
+# By the order of the nodes, with the elements that they have.
+WANTED = {"mobilebert.pooler": 256, "logits": 150}
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +56,9 @@ def real(values: np.ndarray) -> np.ndarray:
 
 def test_tensors_end_in_the_output(honest: Path) -> None:
     with ChildModel(honest, Runtime.LITERT) as child:
-        tensors, exact, outputs = child.tensors(row()), child.exact(row()), child.run(row())
-    assert list(tensors) == list(exact)
+        (tensors, bad), exact, outputs = child.tensors(row(), WANTED), child.exact(row(), WANTED), child.run(row())
+    assert bad == ()
+    assert list(tensors) == list(exact) == list(WANTED)
     truth = real(outputs["logits"])
     # Plain kernels and the delegate's round float32 each in their own way; float64 not at all.
     for values in (tensors["logits"], exact["logits"]):
@@ -77,6 +80,18 @@ def test_crash_is_reported_and_leaves_this_process_alive(honest: Path, tmp_path:
 def test_time_limit(honest: Path) -> None:
     with pytest.raises(ModelFailedError, match=r"took more than 0.001 s loading"):
         ChildModel(honest, Runtime.LITERT, limits=Limits(seconds=0.001))
+
+
+def test_time_limit_of_all_together(honest: Path) -> None:
+    with pytest.raises(ModelFailedError, match=r"took more than 0.001 s in all, and was stopped while loading"):
+        ChildModel(honest, Runtime.LITERT, limits=Limits(total=0.001))
+    with ChildModel(honest, Runtime.LITERT, limits=Limits(total=60)) as child:
+        left = child._left
+        child.run(row())
+        assert 0 < child._left < left < 60
+        child._left = 0.0  # as it is after many runs
+        with pytest.raises(ModelFailedError, match="took more than 60 s in all, and was stopped while running: fewer"):
+            child.run(row())
 
 
 def test_memory_limit(honest: Path) -> None:
@@ -106,13 +121,13 @@ def test_wrong_shape_is_an_answer_and_not_the_end(honest: Path) -> None:
 def test_child_that_was_taken_over_may_say_what_it_likes(
     said: dict[str, Any], honest: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def answer(child: ChildModel, doing: str) -> Message:
-        true, arrays = honestly(child, doing)
+    def answer(child: ChildModel, doing: str, largest: int) -> Message:
+        true, arrays = honestly(child, doing, largest)
         return {**true, **said}, arrays
 
     honestly = ChildModel._answer
     monkeypatch.setattr(ChildModel, "_answer", answer)
-    with pytest.raises(ModelFailedError, match="litert answered nonsense while loading it"):
+    with pytest.raises(ModelFailedError, match="litert answered nonsense"):
         ChildModel(honest, Runtime.LITERT)
 
 
@@ -121,10 +136,10 @@ def test_child_that_runs_out_of_memory_is_no_refusal(honest: Path) -> None:
     import resource  # which Windows has not
 
     with ChildModel(honest, Runtime.LITERT) as child:
-        child.tensors(row())  # what it imports for this is there
+        child.tensors(row(), {})  # what it imports for this is there
         resource.prlimit(child._process.pid, resource.RLIMIT_AS, (2**20, 2**20))
         with pytest.raises(ModelFailedError) as failed:
-            list(map(child.exact, [row()] * 100))  # until what it has is used up
+            list(map(child.exact, [row()] * 100, [{}] * 100))  # until what it has is used up
         assert not isinstance(failed.value, RunRefusedError)
 
 
@@ -180,6 +195,13 @@ def test_message_comes_as_it_went() -> None:
         assert received[name].dtype == array.dtype
 
 
+def test_message_is_no_larger_than_what_was_asked_for() -> None:
+    message = pack({}, {"a": np.zeros(1000, np.int8)})
+    receive(reader(message), largest=len(message))
+    with pytest.raises(WireError, match="expected a message of at most 1000 bytes"):
+        receive(reader(message), largest=1000)
+
+
 def framed(header: bytes, data: bytes = b"", length: int | None = None) -> bytes:
     body = struct.pack("<I", len(header) if length is None else length) + header + data
     return struct.pack("<Q", len(body)) + body
@@ -199,6 +221,7 @@ def framed(header: bytes, data: bytes = b"", length: int | None = None) -> bytes
         framed(b'{"said": {}, "arrays": [["a", "float64", [1000]]]}', b"x" * 8),
         framed(b'{"said": {}, "arrays": [["a", "int8", [1180591620717411303424]]]}', b"x"),
         framed(b"[" * 100_000),
+        framed(b'{"said": {}, "arrays": []}' + b" " * 2**24),
     ],
 )
 def test_message_of_nonsense_is_refused(content: bytes) -> None:

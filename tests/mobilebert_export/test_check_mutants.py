@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -21,9 +22,10 @@ from mobilebert_export.check.gate import Gate, Verdict
 from mobilebert_export.check.measure import Measurement
 from mobilebert_export.check.measured import Measured
 from mobilebert_export.check.run import check
+from mobilebert_export.errors import ModelFileError
 from mobilebert_export.export import export_tflite
 from mobilebert_export.precisions import CALIBRATED, Precision
-from mobilebert_export.runtimes.child import ChildModel
+from mobilebert_export.runtimes.child import ChildModel, Limits
 from tests import mutants
 from tests.text import queries
 
@@ -215,9 +217,9 @@ def test_crash_while_tensors_are_looked_at_is_a_finding_and_hides_none(
 ) -> None:
     wrong = mutants.mutant(honest("none"), tmp_path / "mutant.tflite", mutants.hidden_nan)
 
-    def crashing(child: ChildModel, inputs: Any) -> Any:
+    def crashing(child: ChildModel, inputs: Any, wanted: Any) -> Any:
         child._process.kill()
-        return truly(child, inputs)
+        return truly(child, inputs, wanted)
 
     truly = getattr(ChildModel, asked)
     monkeypatch.setattr(ChildModel, asked, crashing)
@@ -232,9 +234,9 @@ def test_crash_while_tensors_are_looked_at_is_a_finding_and_hides_none(
 def test_tensors_of_the_shortest_row_and_of_the_longest_are_looked_at(
     honest: Export, measurement: Measurement, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def watched(child: ChildModel, inputs: Any) -> Any:
+    def watched(child: ChildModel, inputs: Any, wanted: Any) -> Any:
         seen.append(int(inputs["attention_mask"].sum()))
-        return truly(child, inputs)
+        return truly(child, inputs, wanted)
 
     seen: list[int] = []
     truly = ChildModel.tensors
@@ -247,10 +249,44 @@ def test_tensors_that_the_runtime_cannot_give_are_a_remark(
     honest: Export, measurement: Measurement, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     truly = ChildModel.tensors
-    monkeypatch.setattr(ChildModel, "tensors", lambda child, _: truly(child, {}))
+    monkeypatch.setattr(ChildModel, "tensors", lambda child, _, wanted: truly(child, {}, wanted))
     measured = measurement.of(honest("none"))
     assert failing(judged(measured)) == set()
-    assert any("its tensors could not be looked at: litert cannot run it" in remark for remark in measured.remarks)
+    (remark,) = measured.remarks
+    assert remark.startswith(
+        "constants and landmarks were not judged: its tensors could not be looked at: litert cannot run it"
+    )
+
+
+def test_names_of_another_exporter_and_no_signature(
+    honest: Export, tmp_path: Path, call: Callable[..., tuple[int, str, str]]
+) -> None:
+    theirs = mutants.mutant(honest("none"), tmp_path / "theirs.tflite", mutants.of_another_exporter)
+    code, said, _ = call("check", CHECKPOINT, theirs, "--rows", ROWS)
+    assert code == 0
+    remarks = [line.strip() for line in said.splitlines() if line.startswith("  remark")]
+    assert remarks == [  # the output, where constants are judged, has their name
+        "remark       constants were not judged: none of the tensors that show them has a name of our graph"
+    ]
+    change = mutants.both(mutants.of_another_exporter, mutants.swapped_tensors)
+    swapped = mutants.mutant(honest("none"), tmp_path / "swapped.tflite", change)
+    assert call("check", CHECKPOINT, swapped, "--rows", ROWS)[0] == 1
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model.tflite"])
+def test_pipe_is_no_file(name: str, measurement: Measurement, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / name)
+    pipe = os.open(tmp_path / name, os.O_RDWR)  # who opens it need not wait for a writer
+    os.write(pipe, bytes(8))
+    with pytest.raises(ModelFileError, match="which is no regular file"):
+        measurement.of(tmp_path / name)
+    os.close(pipe)
+
+
+def test_model_that_takes_too_long_in_all_fails(honest: Export, demo: Checkpoint) -> None:
+    measured = Measurement(demo, chosen(read_rows(EVALUATION), 1), limits=Limits(total=0.01)).of(honest("none"))
+    assert failing(judged(measured)) == {"finding"}
+    assert measured.findings[0].startswith("litert took more than 0.01 s in all, and was stopped")
 
 
 def test_constant_answer_is_no_better_than_chance(honest: Export, measurement: Measurement, tmp_path: Path) -> None:

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from mobilebert_reference import Checkpoint, load_checkpoint
-from mobilebert_reference.demo import EVALUATION
+from mobilebert_reference.demo import CHECKPOINT, EVALUATION
 from onnx import TensorProto, helper, numpy_helper
 
 from mobilebert_export.check.cases import FULL_ROWS
@@ -100,13 +101,86 @@ def test_opset_of_the_past_or_the_future_fails(
     assert "finding" in failing(measurement.of(wrong))
 
 
+HIDDEN = {
+    "a root": (onnx_mutants.hidden_nan, ()),
+    "a constant": (onnx_mutants.hidden_nan_of_a_constant, ("unset",)),
+    "a mask": (onnx_mutants.hidden_nan_of_a_mask, ("mask",)),
+}
+
+
+@pytest.mark.parametrize("name", HIDDEN)
 def test_nan_hidden_behind_a_relu_is_a_finding_though_every_answer_is_right(
+    name: str, honest: Export, measurement: Measurement, tmp_path: Path
+) -> None:
+    change, constants = HIDDEN[name]
+    measured = measurement.of(onnx_mutants.mutant(honest("none"), tmp_path / "mutant.onnx", change))
+    assert failing(measured) == {"finding"}
+    *first, last = measured.findings
+    assert first == [f"constant {constant} holds 1 value(s) that are not finite" for constant in constants]
+    assert last.startswith("tensor(s) that are not finite: ")
+    assert last.endswith("undefined")
+    assert measured.agreements[0].share == 1.0
+
+
+def test_infinite_mask_is_a_finding_though_every_answer_is_right(
     honest: Export, measurement: Measurement, tmp_path: Path
 ) -> None:
-    measured = measurement.of(onnx_mutants.mutant(honest("none"), tmp_path / "mutant.onnx", onnx_mutants.hidden_nan))
+    wrong = onnx_mutants.mutant(honest("none"), tmp_path / "mutant.onnx", onnx_mutants.INFINITE_MASK)
+    measured = measurement.of(wrong)
     assert failing(measured) == {"finding"}
-    assert measured.findings == ("tensor(s) that are not finite: undefined",)
+    assert measured.findings[0] == "constant attention_mask.table holds 1 value(s) that are not finite"
     assert measured.agreements[0].share == 1.0
+
+
+def optimized(model: Path, output: Path) -> Path:
+    """As ONNX Runtime saves it, with its own fused operators."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath, options.log_severity_level = str(output), 3
+    onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    return output
+
+
+@pytest.mark.parametrize(
+    ("precision", "missing"), [("int8", "constants and landmarks"), ("dynamic", "constants"), ("none", "constants")]
+)
+def test_file_that_the_runtime_has_optimized_passes_and_says_what_was_not_judged(
+    precision: str, missing: str, honest: Export, measurement: Measurement, tmp_path: Path
+) -> None:
+    measured = measurement.of(optimized(honest(precision), tmp_path / "optimized.onnx"))
+    assert failing(measured) == set()
+    assert measured.precision == precision
+    assert measured.remarks[0].startswith(f"{missing} were not judged: operator com.microsoft.")
+    wrong = onnx_mutants.mutant(tmp_path / "optimized.onnx", tmp_path / "wrong.onnx", onnx_mutants.swapped_inputs)
+    assert failing(measurement.of(wrong)) >= {"sqnr", "row_sqnr"}
+
+
+def test_names_of_another_exporter_and_64_bits(
+    honest: Export, tmp_path: Path, call: Callable[..., tuple[int, str, str]]
+) -> None:
+    theirs = onnx_mutants.mutant(honest("none"), tmp_path / "theirs.onnx", onnx_mutants.of_another_exporter)
+    code, said, _ = call("check", CHECKPOINT, theirs, "--rows", ROWS)
+    assert code == 0
+    assert "remark" not in said  # the names tell, and the tensors on the way have ours
+    swapped = onnx_mutants.mutant(theirs, tmp_path / "swapped.onnx", onnx_mutants.swapped_inputs)
+    assert call("check", CHECKPOINT, swapped, "--rows", ROWS)[0] == 1
+
+
+def test_bytes_that_nothing_reads_lower_no_floor(honest: Export, measurement: Measurement, tmp_path: Path) -> None:
+    padded = onnx_mutants.mutant(honest("none"), tmp_path / "padded.onnx", onnx_mutants.unread_bytes)
+    assert measurement.of(padded).precision == "none"
+
+
+def test_corrupt_file_is_one_line_and_bad_use(
+    honest: Export, tmp_path: Path, call: Callable[..., tuple[int, str, str]]
+) -> None:
+    def cut(graph: onnx.GraphProto) -> None:
+        graph.initializer[0].raw_data = graph.initializer[0].raw_data[:-3]
+
+    code, said, complaint = call("check", CHECKPOINT, onnx_mutants.mutant(honest("none"), tmp_path / "cut.onnx", cut))
+    assert (code, said) == (2, "")
+    assert "cut.onnx: expected a model that onnxruntime reads, got: no sound .onnx file" in complaint
+    assert complaint.count("\n") == 1
 
 
 def test_file_of_any_length_is_run_up_to_the_length_that_is_asked_for(honest: Export, demo: Checkpoint) -> None:
