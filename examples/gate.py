@@ -12,7 +12,7 @@ from mobilebert_reference import load_checkpoint
 from mobilebert_reference.demo import CHECKPOINT
 
 from mobilebert_export import export_tflite
-from mobilebert_export.check.run import check
+from mobilebert_export.check import check
 
 
 def test_model_computes_what_its_checkpoint_does() -> None:

@@ -5,8 +5,8 @@
 
     export = export_tflite(load_checkpoint("my-checkpoint"), "model.tflite", precision="dynamic")
 
-`export_onnx` does the same for an `.onnx` file. PyTorch, LiteRT and ONNX Runtime load when a name that needs them is
-first used.
+`export_onnx` does the same for an `.onnx` file; `mobilebert_export.check` is the gate, in Python. PyTorch, LiteRT and
+ONNX Runtime load when a name that needs them is first used.
 """
 
 from importlib import import_module

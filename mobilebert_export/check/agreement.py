@@ -33,7 +33,7 @@ class Agreement:
         constant: the share that the best constant answer would have.
         kappa: Cohen's: (share - by chance) / (1 - by chance), where chance is what two models with these frequencies
             of answers would share. 1 is equal, 0 is no better than chance. None where the reference always answers
-            the same: agreement with it then shows nothing.
+            the same: agreement with it then shows nothing. Of the five best tokens it is that of sets.
     """
 
     kind: Kind
@@ -59,13 +59,23 @@ def kinds(rows: Iterable[Mapping[Kind, Answer]]) -> list[Kind]:
 def _agreement(kind: Kind, rows: Sequence[Answered]) -> Agreement:
     pairs = [(row.reference[kind], row.candidate[kind]) for row in rows if kind in row.reference]
     if kind == "masked token, top 5":
-        shares = [len(set(truth) & set(given)) / TOP for truth, given in pairs]
-        return Agreement(kind, len(pairs), _mean(shares), 0.0, None)
+        return _agreement_of_sets(kind, pairs)
     expected = [answer for truth, _ in pairs for answer in truth]
     got = [answer for _, given in pairs for answer in given]
     share = _mean([float(a == b) for a, b in zip(expected, got, strict=True)])
     constant = max(Counter(expected).values()) / len(expected)
     return Agreement(kind, len(expected), share, constant, kappa(expected, got))
+
+
+def _agreement_of_sets(kind: Kind, pairs: Sequence[tuple[Answer, Answer]]) -> Agreement:
+    """Likewise of the best few, in any order: the share is of those in common; of one alone it would be the same."""
+    share = _mean([len(set(truth) & set(given)) / TOP for truth, given in pairs])
+    frequencies, others = (
+        Counter(each for answer in answers for each in answer) for answers in zip(*pairs, strict=True)
+    )
+    constant = sum(count for _, count in frequencies.most_common(TOP)) / (TOP * len(pairs))
+    chance = sum(count * others[each] for each, count in frequencies.items()) / (TOP * len(pairs) ** 2)
+    return Agreement(kind, len(pairs), share, constant, (share - chance) / (1 - chance) if constant < 1 else None)
 
 
 def kappa(expected: Sequence[float], got: Sequence[float]) -> float | None:

@@ -23,6 +23,8 @@ Answer: TypeAlias = tuple[float, ...]
 TOP = 5
 UNKNOWN = -1
 _LONGEST_SPAN = 30
+# Products of larger scores do not add up in float64.
+_LARGEST_SCORE = 1e100
 _MOST_POSITIONS = 2**20
 _SHOWN = 12
 
@@ -88,7 +90,7 @@ class Task:
                 if row.label is not None:
                     if row.label not in {0, 1}:
                         raise DataError(
-                            f"expected 0 or 1, whether the next sentence follows, got the label {row.label}"
+                            f"expected 0 or 1, whether the next sentence follows, got the label {str(row.label)[:80]!r}"
                         )
                     truth["next sentence"] = (1 if row.label == 1 else 0,)
                 return truth if case.masked is None else {**truth, "masked token": (case.masked[1],)}
@@ -129,8 +131,12 @@ class Task:
             return {"labels": tuple(int(index in held) for index in self.config.id2label)}
         if self._problem == "single_label_classification":
             return {"label": (self._class(label),)}
+        regression = "as label, for a regression of one number"
         if self.config.num_labels > 1 or not isinstance(label, int | float):
-            raise DataError(f"expected a number as label, for a regression of one number, got {str(label)[:80]!r}")
+            raise DataError(f"expected a number {regression}, got {str(label)[:80]!r}")
+        if abs(label) > _LARGEST_SCORE:
+            size = f"from {-_LARGEST_SCORE:g} to {_LARGEST_SCORE:g}"
+            raise DataError(f"expected a number {size} {regression}, got {str(label)[:80]!r}")
         return {"score": (float(label),)}
 
     def _class(self, label: object) -> int:

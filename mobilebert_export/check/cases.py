@@ -1,7 +1,8 @@
 """The inputs that a model is checked on: rows of data as they are, and rows that show what data may not."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import cycle
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
@@ -19,6 +20,8 @@ Padding: TypeAlias = Literal["padded", "unpadded"]
 # Full rows cost most and tell most alike; pairs show what token types do.
 FULL_ROWS = 4
 PAIRS = 16
+# What stands around a text: [CLS] before it and [SEP] behind.
+_ENDS = 2
 # Lengths of a model that takes any: what is run padded is padded to one of these.
 _WIDTHS = (16, 32, 64, 128)
 
@@ -66,7 +69,7 @@ def cases(
 
     Args:
         tokenizer: the checkpoint's.
-        rows: of the data, at least one.
+        rows: of the data, at least one that has tokens.
         length: the longest row that the model takes, in tokens.
         flexible: whether the model takes shorter ones too: each row then runs both as it is and padded.
         mask_tokens: whether to mask a token of each row.
@@ -91,13 +94,19 @@ def full_rows(tokenizer: "Tokenizer", rows: Sequence[LabelledRow], *, length: in
     return [Case(row, encoding, length) for row, encoding in _full(tokenizer, rows, length, count)]
 
 
+def with_tokens(tokenizer: "Tokenizer", rows: Iterable[LabelledRow]) -> list[str]:
+    """The texts of rows that have a token: an empty one has none, nor has white space."""
+    return [text for row in rows for text in row.texts if _tokens(tokenizer, text, 1)]
+
+
 def _encoded(
     tokenizer: "Tokenizer", rows: Sequence[LabelledRow], length: int
 ) -> Iterator[tuple[LabelledRow, "Encoding"]]:
     empty = tokenizer.encode("", max_length=length, pad=False)
     yield LabelledRow(""), _cut(empty, 1)
     yield LabelledRow(""), empty
-    yield from ((row.without_labels(), _cut(_encode(tokenizer, row.without_labels(), length), 3)) for row in rows[:1])
+    for row in map(LabelledRow, with_tokens(tokenizer, rows)[:1]):
+        yield row, _encode(tokenizer, row, min(length, _ENDS + 1))
     yield from _full(tokenizer, rows, length, FULL_ROWS)
     if length >= SHORTEST_PAIR:
         for row, other in list(zip(rows, [*rows[1:], *rows[:1]], strict=True))[:PAIRS]:
@@ -111,13 +120,29 @@ def _encoded(
 def _full(
     tokenizer: "Tokenizer", rows: Sequence[LabelledRow], length: int, count: int
 ) -> Iterator[tuple[LabelledRow, "Encoding"]]:
+    texts = [(text, _tokens(tokenizer, text, length)) for text in with_tokens(tokenizer, rows)]
     for index in range(count):
-        start = index * len(rows) // count
-        turned = [*rows[start:], *rows[:start]]
-        # A row has at least a token, so `length` of them fill it; where all are empty nothing does.
-        long = LabelledRow(" ".join(row.text for row in (turned * length)[:length]))
+        start = index * len(texts) // count
+        long = LabelledRow(_joined([*texts[start:], *texts[:start]], length))
         pair = LabelledRow(long.text, long.text) if index % 2 and length >= SHORTEST_PAIR else long
         yield pair, _encode(tokenizer, pair, length)
+
+
+def _joined(texts: Sequence[tuple[str, int]], length: int) -> str:
+    """Texts, each given with its number of tokens, until there are `length` of these; over again where they are few."""
+    parts: list[str] = []
+    tokens = 0
+    for text, count in cycle(texts):
+        parts.append(text)
+        tokens += count
+        if tokens >= length:
+            break
+    return " ".join(parts)
+
+
+def _tokens(tokenizer: "Tokenizer", text: str, most: int) -> int:
+    """How many tokens a text has, up to so many."""
+    return len(tokenizer.encode(text, max_length=most + _ENDS, pad=False)) - _ENDS
 
 
 def _encode(tokenizer: "Tokenizer", row: LabelledRow, length: int) -> "Encoding":

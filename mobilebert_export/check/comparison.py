@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mobilebert_export.check.cases import Padding
 from mobilebert_export.check.metrics import decibels
 
-# Ranks of fewer scores than this tell next to nothing.
+# Ranks of fewer values than this tell next to nothing.
 _FEWEST_RANKS = 3
 # Ranks are taken of at most so many positions of a row: those of a vocabulary are many.
 _RANKED_POSITIONS = 8
@@ -33,6 +33,8 @@ class RowError:
         largest: max |reference - candidate|.
         scale: max |reference|.
         rank: Spearman's rank correlation of the scores of one position, the mean over positions; None for few scores.
+        ranked: how many scores these are; 0 where there is no rank.
+        single: reference and candidate, where the output is one number.
     """
 
     signal: float
@@ -42,6 +44,8 @@ class RowError:
     largest: float
     scale: float
     rank: float | None
+    ranked: int
+    single: tuple[float, float] | None
 
     @property
     def sqnr(self) -> float:
@@ -61,7 +65,9 @@ class OutputError:
         worst_row_sqnr: the SQNR of the worst row alone.
         cosine: of reference and candidate, each as one vector.
         largest_error: the largest error as a share of the largest reference value.
-        rank: the least mean rank correlation of a row; None where there are too few scores to rank.
+        rank: the least mean rank correlation of a row; of an output that is one number, that over the rows. None where
+            there are too few values to rank.
+        ranked: of how many values that is, of the row that has fewest; 0 where there is no rank.
     """
 
     output: str
@@ -72,6 +78,7 @@ class OutputError:
     cosine: float
     largest_error: float
     rank: float | None
+    ranked: int
 
 
 def compare(reference: NDArray[np.floating], candidate: NDArray[np.floating]) -> RowError:
@@ -80,8 +87,9 @@ def compare(reference: NDArray[np.floating], candidate: NDArray[np.floating]) ->
     signal = float(np.sum(truth**2))
     scale = float(np.abs(truth).max(initial=0.0))
     if not np.all(np.abs(given) <= _LARGEST):
-        return RowError(signal, inf, 0.0, inf, inf, scale, None)
+        return RowError(signal, inf, 0.0, inf, inf, scale, None, 0, None)
     error = truth - given
+    rank = _rank(truth, given)
     return RowError(
         signal=signal,
         noise=float(np.sum(error**2)),
@@ -89,7 +97,9 @@ def compare(reference: NDArray[np.floating], candidate: NDArray[np.floating]) ->
         energy=float(np.sum(given**2)),
         largest=float(np.abs(error).max(initial=0.0)),
         scale=scale,
-        rank=_rank(truth, given),
+        rank=rank,
+        ranked=0 if rank is None else truth.shape[-1],
+        single=(truth.item(), given.item()) if truth.size == 1 else None,
     )
 
 
@@ -105,7 +115,7 @@ def summarize(output: str, padding: Padding, rows: Sequence[RowError]) -> Output
         fsum(getattr(row, name) for row in rows) for name in ("signal", "noise", "product", "energy")
     )
     scale = max(row.scale for row in rows)
-    ranks = [row.rank for row in rows if row.rank is not None]
+    rank, ranked = _rank_of_all(rows)
     length = sqrt(signal) * sqrt(energy)
     return OutputError(
         output=output,
@@ -115,7 +125,8 @@ def summarize(output: str, padding: Padding, rows: Sequence[RowError]) -> Output
         worst_row_sqnr=min(row.sqnr for row in rows),
         cosine=product / length if 0 < length < inf else float(signal == energy),
         largest_error=max(row.largest for row in rows) / scale if scale else inf,
-        rank=min(ranks) if ranks else None,
+        rank=rank,
+        ranked=ranked,
     )
 
 
@@ -125,6 +136,15 @@ def _rank(truth: NDArray[np.float64], given: NDArray[np.float64]) -> float | Non
     rows, others = truth.reshape(-1, truth.shape[-1]), given.reshape(-1, truth.shape[-1])
     picked = np.unique(np.linspace(0, len(rows) - 1, _RANKED_POSITIONS).astype(int))
     return fsum(_spearman(rows[index], others[index]) for index in picked) / len(picked)
+
+
+def _rank_of_all(rows: Sequence[RowError]) -> tuple[float | None, int]:
+    """The least rank of a row, or that over rows of one number each; and the fewest values that it is of."""
+    single = np.array([row.single for row in rows if row.single is not None])
+    if len(single) == len(rows) >= _FEWEST_RANKS:
+        return _spearman(single[:, 0], single[:, 1]), len(single)
+    ranks = [(row.rank, row.ranked) for row in rows if row.rank is not None]
+    return (min(rank for rank, _ in ranks), min(ranked for _, ranked in ranks)) if ranks else (None, 0)
 
 
 def _spearman(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:

@@ -64,6 +64,11 @@ class LabelledRow:
         """What a model reads, one after the other: the text and each of the choices, or the row itself."""
         return tuple(replace(self, text_pair=choice) for choice in self.choices) or (self,)
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All that it has."""
+        return (self.text, *(() if self.text_pair is None else (self.text_pair,)), *self.choices)
+
     def without_labels(self) -> "LabelledRow":
         """The text alone."""
         return LabelledRow(self.text, self.text_pair)
@@ -76,7 +81,7 @@ def read_rows(path: Path) -> list[LabelledRow]:
         DataError: the file cannot be read, is not UTF-8, has no row, or has one that is none.
     """
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:
             rows = [_row(line, f"line {number} of {path}") for number, line in enumerate(file, 1) if line.strip()]
     except OSError as error:
         raise DataError(f"expected a .jsonl file of text, got {path}: {error.strerror}") from error

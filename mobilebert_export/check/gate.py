@@ -40,7 +40,7 @@ _SENSES: Mapping[str, Sense] = {
 _COMPARISONS = frozenset({"sqnr", "row_sqnr", "cosine", "largest_error", "kappa", "rank", "metric_loss"})
 # One answer lost among fewer would be more than any floor allows: the interval's end is three of them.
 _ENOUGH_LABELS = 100
-# Of a handful of answers, one near tie that falls the other way is below any floor.
+# Of a handful of answers, or of values in their order, one near tie that falls the other way is below any floor.
 _ENOUGH_ANSWERS = 30
 
 
@@ -106,7 +106,7 @@ class Gate:
             UsageError: it cannot be read, or has a key that is not known.
         """
         try:
-            return _parsed(path.read_text(encoding="utf-8"), str(path))
+            return _parsed(path.read_text(encoding="utf-8-sig"), str(path))
         except OSError as error:
             raise UsageError(f"expected a gate file, got {path}: {error.strerror}") from error
         except UnicodeDecodeError as error:
@@ -124,7 +124,8 @@ class Gate:
             for subject, value in _values(key, measured):
                 lines.append(Line(key, subject, value, bound, _holds(_SENSES[key], value, bound)))
         if not any(line.key in _COMPARISONS for line in lines):
-            words = f"nothing was compared: {self.source} has no floor that applies to {measured.precision}"
+            why = f"{self.source} has no floor that applies to {measured.precision}"
+            words = f"nothing was compared: {why if measured.rows else 'no row of text was run'}"
             lines.append(Line("finding", words, None, None, passed=False))
         return Verdict(tuple(sorted(lines, key=lambda line: line.passed)))
 
@@ -143,6 +144,8 @@ def _floors(name: str, table: Any, source: str) -> dict[str, float]:  # noqa: AN
     for key, value in table.items():
         if key not in _SENSES:
             raise UsageError(f"expected keys of {', '.join(_SENSES)} in [{name}] of {source}, got {key[:80]}")
+        if isinstance(value, int) and abs(value) > sys.float_info.max:
+            raise UsageError(f"expected a number for {key} in [{name}] of {source} that float64 holds")
         if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
             raise UsageError(f"expected a number for {key} in [{name}] of {source}, got {str(value)[:80]}")
     return {key: float(value) for key, value in table.items()}
@@ -157,7 +160,7 @@ def _values(key: str, measured: Measured) -> Iterator[tuple[str, float]]:
             "row_sqnr": error.worst_row_sqnr,
             "cosine": error.cosine,
             "largest_error": error.largest_error,
-            "rank": error.rank,
+            "rank": error.rank if error.ranked >= _ENOUGH_ANSWERS else None,
         }.get(key)
         if found is not None:
             yield subject, found

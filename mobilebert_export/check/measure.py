@@ -98,7 +98,7 @@ class Measurement:
             DataError: a label is none of the model's.
         """
         self.progress(f"reading {model.name}")
-        runtime, structure = _kind(model, runtime)
+        runtime, structure = file_kind(model, runtime)
         measured = Measured(
             model, structure.precision, runtime.value, findings=structure.findings, remarks=structure.remarks
         )
@@ -260,8 +260,13 @@ class Measurement:
         return "; ".join(self._task.in_words(kind, answer) for kind, answer in answers.items())
 
 
-def _kind(model: Path, runtime: Runtime | None) -> tuple[Runtime, Structure]:
-    """What runs a file, and what it shows before it runs."""
+def file_kind(model: Path, runtime: Runtime | None) -> tuple[Runtime, Structure]:
+    """What runs a file, and what it shows before it runs.
+
+    Raises:
+        ModelFileError: it cannot be read, or is none of a format that is checked.
+        UsageError: the runtime is for files of the other format.
+    """
     try:
         if not stat.S_ISREG(model.stat().st_mode):  # opening a pipe would wait for somebody who writes into it
             raise ModelFileError(f"expected a .tflite or .onnx file, got {model}, which is no regular file")

@@ -27,8 +27,6 @@ svg .total { stroke: #3a5bc7; fill: #3a5bc7 } svg .constants { stroke: #b45309; 
 svg .arithmetic { stroke: #18794e; fill: #18794e } svg polyline.total, svg polyline.constants,
 svg polyline.arithmetic { fill: none }
 """
-# Tensors whose numbers are shown beside the plot; the plot has them all.
-_MOST_POINTS = 400
 
 
 def to_html(report: CheckReport) -> str:
@@ -40,7 +38,7 @@ def to_html(report: CheckReport) -> str:
         f"Text: {escape(report.data)}. Floors: {escape(report.gate)}."
     )
     body = [f"<h1>Equivalence check: {verdict}</h1>", f"<p>{summary}</p>"]
-    for checked in report.models:
+    for checked in report.failed_first:
         body += _model(checked)
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -121,8 +119,7 @@ def _depth(depth: Depth) -> Iterable[str]:
     )
     yield f"<h3>Where it parts from the reference</h3><p>{where}</p>{depth_plot(depth)}"
     rows = [
-        (point.tensor, shown(point.total), shown(point.constants), shown(point.arithmetic))
-        for point in depth.points[:_MOST_POINTS]
+        (point.tensor, shown(point.total), shown(point.constants), shown(point.arithmetic)) for point in depth.points
     ]
     table = _table("", ("tensor", "as it runs, dB", "constants alone, dB", "arithmetic alone, dB"), rows)
     yield f"<details><summary>{len(depth.points)} tensors</summary>{table}</details>"

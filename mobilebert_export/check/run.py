@@ -2,18 +2,21 @@
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mobilebert_export.check.cases import with_tokens
 from mobilebert_export.check.data import LabelledRow, chosen, read_rows
+from mobilebert_export.check.foreign import feeding
 from mobilebert_export.check.gate import Gate, Verdict
-from mobilebert_export.check.measure import Measurement
+from mobilebert_export.check.measure import Measurement, file_kind
 from mobilebert_export.check.measured import Measured
 from mobilebert_export.check.rows import MOST_UNKNOWN, unknown_share, verification_rows
-from mobilebert_export.errors import UsageError
+from mobilebert_export.errors import DataError, UsageError
 from mobilebert_export.exported import refuse_length
-from mobilebert_export.runtimes.child import Limits
+from mobilebert_export.runtimes.child import ChildModel, Limits, ModelFailedError
 from mobilebert_export.runtimes.interface import Runtime
 
 if TYPE_CHECKING:
@@ -51,6 +54,11 @@ class CheckReport:
         """Whether every model did."""
         return all(checked.verdict.passed for checked in self.models)
 
+    @property
+    def failed_first(self) -> tuple[Checked, ...]:
+        """The models in the order in which people want to read of them."""
+        return tuple(sorted(self.models, key=lambda checked: checked.verdict.passed))
+
     def to_dict(self) -> dict[str, Any]:
         """The same as one JSON object; a number that JSON cannot hold is a string: `inf`, `-inf`, `nan`."""
         models = [
@@ -76,7 +84,7 @@ class CheckReport:
 
 def check(
     checkpoint: "Checkpoint",
-    models: Sequence[Path],
+    models: Sequence[Path | str],
     *,
     data: Path | None = None,
     gate: Gate | None = None,
@@ -111,7 +119,15 @@ def check(
     if sequence_length is not None:
         refuse_length(checkpoint, sequence_length)
         floors = floors.of_length(sequence_length)
+    source = "the demo's queries" if data is None else str(data)
     text = _default_rows(checkpoint, rows) if data is None else chosen(read_rows(data), rows)
+    if not with_tokens(checkpoint.tokenizer, text):
+        raise DataError(f"expected text that has a token in {source}, got {len(text)} row(s) of which none has any")
+    files = [Path(model) for model in models]
+    if len(files) > 1:  # one alone is looked at soon enough
+        for file in files:
+            progress(f"looking at {file.name}")
+            _refuse_unusable(file, runtime, limits)
     measurement = Measurement(
         checkpoint,
         text,
@@ -120,13 +136,20 @@ def check(
         text_must_fit=data is not None or sequence_length is None,
         longest=sequence_length,
     )
-    measured = [measurement.of(Path(model), runtime) for model in models]
+    measured = [measurement.of(file, runtime) for file in files]
     return CheckReport(
         checkpoint=checkpoint.directory,
-        data="the demo's queries" if data is None else str(data),
+        data=source,
         gate=floors.source,
         models=tuple(Checked(each, floors.judge(each)) for each in measured),
     )
+
+
+def _refuse_unusable(model: Path, runtime: Runtime | None, limits: Limits) -> None:
+    """Says before minutes of work on others what measuring this one would: that it is no model, or takes no text."""
+    chosen_runtime, _ = file_kind(model, runtime)
+    with suppress(ModelFailedError), ChildModel(model, chosen_runtime, limits=limits) as child:
+        feeding(child.inputs)
 
 
 def _default_rows(checkpoint: "Checkpoint", count: int) -> list[LabelledRow]:

@@ -6,6 +6,7 @@ Each metric is a function of sums over rows, so that a bootstrap draws rows and 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite, sqrt
 from typing import TypeVar
 
 import numpy as np
@@ -156,12 +157,13 @@ def _share(sums: NDArray[np.float64]) -> float:
 
 
 def _correlation(sums: NDArray[np.float64]) -> float:
-    """Pearson's, of the sums of `_moments`; 0 where one of both never changes."""
+    """Pearson's, of the sums of `_moments`; 0 where one of both never changes, or is not finite, and has none."""
     n, x, y, xx, yy, xy = sums.tolist()
     variances = [n * squares - total * total for total, squares in ((x, xx), (y, yy))]
     if any(each <= _NO_VARIANCE * n * squares for each, squares in zip(variances, (xx, yy), strict=True)):
         return 0.0
-    return float((n * xy - x * y) / np.sqrt(variances[0] * variances[1]))
+    found = (n * xy - x * y) / (sqrt(variances[0]) * sqrt(variances[1]))
+    return min(max(found, -1.0), 1.0) if isfinite(found) else 0.0
 
 
 _ACCURACY = _Score("accuracy", _right, _share)

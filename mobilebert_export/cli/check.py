@@ -2,19 +2,25 @@
 
 import json as json_module
 import sys
+from collections.abc import Iterable, Mapping
 from enum import Enum
+from itertools import combinations
+from os.path import realpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mobilebert_export.cli.terminal import printable
+from mobilebert_export.errors import UsageError
 from mobilebert_export.files import placed_whole, refuse_unusable
 
 if TYPE_CHECKING:
     from mobilebert_export.check.run import Checked, CheckReport
 
 FAILED = 1
+# What a checkpoint's configuration, weights and vocabulary are in.
+_CHECKPOINT_FILES = frozenset({".json", ".safetensors", ".bin", ".txt"})
 
 
 class RuntimeName(str, Enum):
@@ -68,9 +74,11 @@ def check(
 
     "answer": {"text": …, "start": …}, a piece of the last text, from a character on
     """
-    for output in (report, junit):
-        if output is not None:
-            refuse_unusable(output, overwrite=True)  # before minutes of work
+    # Before minutes of work.
+    outputs = {name: path for name, path in (("--report", report), ("--junit", junit)) if path is not None}
+    for path in outputs.values():
+        refuse_unusable(path, overwrite=True)
+    _refuse_destroying(outputs, [*models, *(path for path in (data, gate) if path is not None), *_files(checkpoint)])
     from rich.console import Console
 
     with Console(stderr=True).status("loading") as status:  # shows nothing where there is no terminal
@@ -95,10 +103,30 @@ def check(
     if json:
         typer.echo(json_module.dumps(result.to_dict(), allow_nan=False))
     else:
-        for checked in result.models:
+        for checked in result.failed_first:
             _show(checked)
     if not result.passed:
         raise typer.Exit(FAILED)
+
+
+def _files(checkpoint: Path) -> list[Path]:
+    """What may be read of a checkpoint."""
+    return [path for path in checkpoint.glob("*") if path.suffix in _CHECKPOINT_FILES]
+
+
+def _refuse_destroying(outputs: Mapping[str, Path], inputs: Iterable[Path]) -> None:
+    """Raises UsageError if an output, by the name of its option, is a file that is read, or another output."""
+    for name, output in outputs.items():
+        if any(_same(output, path) for path in inputs):
+            raise UsageError(f"expected a file of its own to write, got {output} as {name}, which is an input")
+    for (name, output), (other, path) in combinations(outputs.items(), 2):
+        if _same(output, path):
+            raise UsageError(f"expected a file for each to write, got {output} as {name} and {other}, one for both")
+
+
+def _same(first: Path, second: Path) -> bool:
+    """Whether two names lead to one file, or would."""
+    return realpath(first) == realpath(second) or (first.exists() and second.exists() and first.samefile(second))
 
 
 def _write(result: "CheckReport", report: Path | None, junit: Path | None) -> None:

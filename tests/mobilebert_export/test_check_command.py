@@ -2,20 +2,26 @@
 
 import json
 import os
+import pty
+import re
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import parse
 
+import onnx
 import pytest
-from mobilebert_reference import load_checkpoint
+from mobilebert_reference import Checkpoint, load_checkpoint
 from mobilebert_reference.demo import CHECKPOINT
 
+from mobilebert_export.check import check
 from mobilebert_export.cli.main import main
+from mobilebert_export.errors import ModelFileError
 from mobilebert_export.export import export_tflite
 from tests import mutants
 from tests.models import VOCABULARY_SIZE, random_model, write_checkpoint
@@ -57,12 +63,12 @@ def test_honest_and_wrong_together(honest: Path, tmp_path: Path) -> None:
     done = run(CHECKPOINT, honest, wrong, "--rows", 12, "--report", "r.html", "--junit", "j.xml", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (1, "")
     lines = done.stdout.splitlines()
-    assert lines[0] == f"{honest}  passed"
+    assert lines[0] == f"{wrong}  FAILED"  # failing lines on top, whatever the order of the files
+    assert f"{honest}  passed" in lines
     assert any(line.startswith("  accuracy     ") and "the reference" in line for line in lines)
-    below = lines[lines.index(f"{wrong}  FAILED") + 1 :]
-    assert below[0].startswith("  FAILED       ")  # failing lines on top
-    first_number = next(index for index, line in enumerate(below) if not line.startswith("  FAILED"))
-    assert not any(line.startswith("  FAILED") for line in below[first_number:])
+    first_number = next(index for index, line in enumerate(lines[1:], 1) if not line.startswith("  FAILED       "))
+    assert first_number > 1
+    assert not any(line.startswith("  FAILED") for line in lines[first_number:])
     assert "<svg" in (tmp_path / "r.html").read_text(encoding="utf-8")
     assert int(parse(tmp_path / "j.xml").getroot().get("failures", "")) > 0  # noqa: S314 - our own
 
@@ -82,6 +88,34 @@ def test_file_name_of_other_bytes_is_shown_with_escapes(honest: Path, tmp_path: 
     assert done.stderr == ""
     assert json.loads(done.stdout)["models"][0]["model"] == str(strange)
     assert "caf?.tflite" in (tmp_path / "r.html").read_text(encoding="utf-8")
+
+
+def test_data_that_begins_with_a_byte_order_mark_is_read(honest: Path, tmp_path: Path, call: Call) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"text": "what time is it", "label": "time"}\n', encoding="utf-8-sig")
+    done = call(CHECKPOINT, honest, "--data", "rows.jsonl", "--json", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["models"][0]["metrics"][0]["rows"] == 1
+
+
+def test_progress_is_shown_on_a_terminal(honest: Path, tmp_path: Path) -> None:
+    """Standard error is a terminal here, and standard output none, as in `check ... > result.txt`."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "mobilebert_export", "check", str(CHECKPOINT), str(honest), "--rows", "8"]
+    terminal = {**os.environ, "TERM": "xterm", "COLUMNS": "200"}
+    with (tmp_path / "result.txt").open("wb") as result:
+        started = subprocess.Popen(command, stdin=theirs, stdout=result, stderr=theirs, cwd=tmp_path, env=terminal)
+    os.close(theirs)
+    shown = b""
+    with suppress(OSError):  # how Linux says that nobody writes any more
+        while piece := os.read(ours, 2**16):
+            shown += piece
+    os.close(ours)
+    assert started.wait(timeout=60) == 0
+    assert b"loading" in shown
+    assert re.search(rb"honest.tflite: row \d+ of \d+", shown)
+    printed = (tmp_path / "result.txt").read_text(encoding="utf-8")
+    assert printed.startswith(f"{honest}  passed\n")
+    assert "loading" not in printed
 
 
 def test_gate_file_decides(honest: Path, tmp_path: Path, call: Call) -> None:
@@ -116,6 +150,10 @@ BAD: dict[str, tuple[list[str], str]] = {
     "data without text": (["m.tflite", "--data", "notext.jsonl"], "a row without a text in line 2 of notext.jsonl"),
     "data that is not there": (["m.tflite", "--data", "none.jsonl"], "expected a .jsonl file of text"),
     "empty data": (["m.tflite", "--data", "empty.jsonl"], "expected rows of text"),
+    "data without a token": (
+        ["m.tflite", "--data", "blank.jsonl"],
+        "expected text that has a token in blank.jsonl, got 3",
+    ),
     "unknown label": (["m.tflite", "--data", "label.jsonl"], "expected one of the model's 150 labels, got 'nonsense'"),
     "unknown gate key": (["m.tflite", "--gate", "bad.toml"], "got sqrn"),
     "no rows": (["m.tflite", "--rows", "0"], "--rows"),
@@ -123,6 +161,21 @@ BAD: dict[str, tuple[list[str], str]] = {
     "runtime of the other format": (["m.tflite", "--runtime", "onnxruntime"], "expected a runtime for .tflite files"),
     "unknown runtime": (["m.tflite", "--runtime", "mine"], "--runtime"),
     "report into no directory": (["m.tflite", "--report", "none/r.html"], "expected an output in a directory"),
+    "report over a model": (["m.tflite", "--report", "m.tflite"], "got m.tflite as --report, which is an input"),
+    "report over a link's model": (["link.tflite", "--report", "./m.tflite"], "as --report, which is an input"),
+    "report over another name of a model": (["m.tflite", "--report", "same.html"], "as --report, which is an input"),
+    "report over the gate": (
+        ["m.tflite", "--gate", "bad.toml", "--report", "bad.toml"],
+        "as --report, which is an input",
+    ),
+    "XML over the data": (
+        ["m.tflite", "--data", "rows.jsonl", "--junit", "x/../rows.jsonl"],
+        "as --junit, which is an input",
+    ),
+    "XML over the report": (
+        ["m.tflite", "--report", "r.html", "--junit", "./r.html"],
+        "as --report and --junit, one for both",
+    ),
 }
 
 
@@ -138,23 +191,69 @@ def place(honest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "text.tflite": b"this is a file of text and of nothing else",
         "notext.jsonl": b'{"text": "a"}\n{"label": 1}\n',
         "empty.jsonl": b"\n",
+        "blank.jsonl": b'{"text": ""}\n{"text": " "}\n{"text": "", "text_pair": "\\n"}\n',
         "label.jsonl": b'{"text": "a", "label": "nonsense"}\n',
         "bad.toml": b"[none]\nsqrn = 1\n",
     }
     for name, content in files.items():
         (directory / name).write_bytes(content)
+    (directory / "x").mkdir()
+    image = onnx.helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, [1, 3, 8, 8])
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["image"], ["y"])], "g", [image], [image])
+    graph.output[0].name = "y"
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)]), directory / "image.onnx")
+    (directory / "cut.onnx").write_bytes((directory / "image.onnx").read_bytes()[:40])
+    (directory / "link.tflite").symlink_to("m.tflite")
+    os.link(directory / "m.tflite", directory / "same.html")
     return directory
 
 
 @pytest.mark.parametrize("name", BAD)
 def test_bad_input_is_one_line(name: str, place: Path, call: Call) -> None:
     arguments, said = BAD[name]
-    before = set(place.iterdir())
+    before = contents(place)
     done = call(CHECKPOINT, *arguments, cwd=place)
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
-    assert set(place.iterdir()) == before
+    assert contents(place) == before
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        ("none.tflite", "expected a .tflite or .onnx file, got none.tflite"),
+        ("cut.tflite", "no sound .tflite file"),
+        ("cut.onnx", "expected a model that onnxruntime reads"),
+        ("image.onnx", "found inputs image"),
+    ],
+)
+def test_file_that_cannot_be_used_is_named_before_another_is_measured(
+    bad: str, said: str, place: Path, demo: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    steps: list[str] = []
+    with pytest.raises(ModelFileError, match=re.escape(said)):
+        check(demo, ["m.tflite", bad], rows=1, progress=steps.append)
+    assert [step for step in steps if "row" in step] == []
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "vocab.txt"])
+def test_file_of_the_checkpoint_is_not_overwritten(name: str, checkpoint: Path, honest: Path, call: Call) -> None:
+    before = contents(checkpoint)
+    done = call(checkpoint, honest, "--report", checkpoint / name, cwd=checkpoint.parent)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"got {checkpoint / name} as --report, which is an input" in done.stderr
+    assert contents(checkpoint) == before
+
+
+def test_report_beside_the_checkpoint_is_overwritten(checkpoint: Path, honest: Path, call: Call) -> None:
+    (checkpoint / "r.html").write_text("an older one")
+    assert "which is an input" not in call(checkpoint, honest, "--report", checkpoint / "r.html", cwd=checkpoint).stderr
+
+
+def contents(directory: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in directory.iterdir() if path.is_file()}
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,8 @@ MEASURED = Measured(
     length=64,
     rows=9,
     errors=(
-        OutputError("logits", "padded", 8, 40.0, 30.0, 0.99, 0.01, 0.9),
-        OutputError("logits", "unpadded", 1, 35.0, 35.0, 0.99, 0.02, None),
+        OutputError("logits", "padded", 8, 40.0, 30.0, 0.99, 0.01, 0.9, 30),
+        OutputError("logits", "unpadded", 1, 35.0, 35.0, 0.99, 0.02, None, 0),
     ),
 )
 
@@ -53,6 +53,14 @@ def test_padded_and_unpadded_rows_are_judged_apart(tmp_path: Path) -> None:
 def test_each_key_holds_at_its_bound_and_fails_beyond(key: str, passing: float, failing: float, tmp_path: Path) -> None:
     assert gate(f"[dynamic]\n{key} = {passing}", tmp_path).judge(MEASURED).passed
     assert not gate(f"[dynamic]\n{key} = {failing}", tmp_path).judge(MEASURED).passed
+
+
+@pytest.mark.parametrize(("values", "judged"), [(29, False), (30, True)])
+def test_rank_is_judged_where_there_are_enough_values_to_tell(values: int, judged: bool, tmp_path: Path) -> None:
+    errors = (replace(MEASURED.errors[0], rank=0.98, ranked=values),)
+    verdict = gate("[every]\nsqnr = 1\nrank = 0.99", tmp_path).judge(replace(MEASURED, errors=errors))
+    assert [line.value for line in verdict.lines if line.key == "rank"] == ([0.98] if judged else [])
+    assert verdict.passed != judged
 
 
 def test_length_is_asked_for_exactly(tmp_path: Path) -> None:
@@ -92,8 +100,9 @@ def test_gate_that_measures_nothing_fails(text: str, tmp_path: Path) -> None:
     assert "nothing was compared" in str(verdict.lines[0])
 
 
-def test_default_gate_fails_a_model_of_which_nothing_was_measured() -> None:
-    assert not Gate.default().judge(Measured(Path("m"), "none", "litert")).passed
+def test_default_gate_fails_a_model_of_which_nothing_was_measured_and_does_not_blame_its_floors() -> None:
+    (line,) = Gate.default().judge(Measured(Path("m"), "none", "litert")).lines
+    assert (line.passed, str(line)) == (False, "finding: nothing was compared: no row of text was run")
 
 
 def test_finding_fails_whatever_the_floors_are(tmp_path: Path) -> None:
@@ -110,12 +119,19 @@ def test_finding_fails_whatever_the_floors_are(tmp_path: Path) -> None:
         ("[dynamic]\nsqnr = '20'", "expected a number for sqnr"),
         ("[dynamic]\nsqnr = true", "expected a number for sqnr"),
         ("[dynamic]\nsqnr = nan", "expected a number for sqnr"),
+        (f"[dynamic]\nsqnr = 1{'0' * 400}", "expected a number for sqnr in .* that float64 holds"),
+        (f"[dynamic]\nsqnr = 0x{'f' * 5000}", "expected a number for sqnr"),  # more digits than Python writes
         ("[dynamic", "expected a gate file in TOML"),
     ],
 )
 def test_unusable_gate_file_is_named(text: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=said):
         gate(text, tmp_path)
+
+
+def test_gate_file_that_begins_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    (tmp_path / "gate.toml").write_text("[dynamic]\nsqnr = 35", encoding="utf-8-sig")
+    assert Gate.read(tmp_path / "gate.toml").judge(MEASURED).passed
 
 
 def test_gate_file_that_is_not_there_is_named(tmp_path: Path) -> None:

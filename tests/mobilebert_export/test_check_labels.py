@@ -168,6 +168,20 @@ def test_correlation_of_a_regression(models: Callable[[str], Models], tmp_path: 
     assert metric.candidate != metric.reference
 
 
+@pytest.mark.parametrize("kind", ["score", "choice"])
+def test_order_of_single_scores_is_judged_over_the_rows(
+    kind: str, models: Callable[[str], Models], tmp_path: Path
+) -> None:
+    found = models(kind)
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS))
+    ranks = []
+    for checkpoint in (found.other, found.checkpoint):  # the file's own, and another
+        (checked,) = check(checkpoint, [found.file], data=tmp_path / "rows.jsonl", sequence_length=LENGTH).models
+        ranks += [(line.subject, line.passed) for line in checked.verdict.lines if line.key == "rank"]
+        assert {error.ranked for error in checked.measured.errors} == {error.rows for error in checked.measured.errors}
+    assert ranks == [("logits, padded", True), ("logits, padded", False)]  # too few rows are full
+
+
 def test_accuracy_of_choices(models: Callable[[str], Models], tmp_path: Path) -> None:
     rows: list[Row] = [
         {"text": "abc", "choices": [TEXTS[index], TEXTS[index - 1], "h"][: 2 + index % 2], "label": index % 2}
@@ -254,7 +268,7 @@ def test_answer_that_is_cut_off_counts_nowhere(models: Callable[[str], Models], 
 
 
 def test_tags_of_an_empty_text_count_nowhere(models: Callable[[str], Models], tmp_path: Path) -> None:
-    assert measured(models("tags"), [{"text": "", "tags": []}], tmp_path) == ()
+    assert measured(models("tags"), [{"text": "", "tags": []}, {"text": "a"}], tmp_path) == ()
 
 
 @pytest.mark.parametrize(
@@ -267,6 +281,8 @@ def test_tags_of_an_empty_text_count_nowhere(models: Callable[[str], Models], tm
         ("labels", {"label": ["label 0", "nonsense"]}, "one of the model's 5 labels, got 'nonsense'"),
         ("score", {"label": "good"}, "a number as label, for a regression of one number, got 'good'"),
         ("score", {"label": [1]}, "a number as label"),
+        ("score", {"label": 10**400}, "expected a number from -1e[+]100 to 1e[+]100 as label, .* got '1000"),
+        ("score", {"label": -1e308}, "expected a number from -1e[+]100 to 1e[+]100 as label, .* got '-1e[+]308'"),
         ("choice", {"choices": ["a", "b"], "label": 2}, "the number of one of 2 choices as label, got '2'"),
         ("choice", {"choices": ["a", "b"], "label": "b"}, "the number of one of 2 choices as label, got 'b'"),
         ("choice", {"label": 0}, "the number of one of 0 choices"),

@@ -56,6 +56,17 @@ def test_junit_counts_and_names_what_failed(report: CheckReport) -> None:
     assert any(message.startswith("sqnr of logits, padded: ") for message in messages)
 
 
+def test_table_of_the_depth_has_every_tensor_of_a_deep_model(report: CheckReport) -> None:
+    (first, wrong) = report.models
+    depth = wrong.measured.depth
+    assert depth is not None
+    # As many as the full-size model has, and more.
+    points = tuple(replace(depth.points[0], tensor=f"tensor {index}.") for index in range(1000))
+    deep = replace(wrong, measured=replace(wrong.measured, depth=replace(depth, points=points, jump=points[-1].tensor)))
+    page = to_html(replace(report, models=(first, deep)))
+    assert [point.tensor for point in points if f"<tr><td>{point.tensor}</td>" not in page] == []
+
+
 def with_hostile_words(report: CheckReport) -> CheckReport:
     first, *others = report.models
     worst = tuple(replace(row, text=HOSTILE, given=HOSTILE) for row in first.measured.worst)
@@ -131,11 +142,13 @@ def test_page_in_a_browser(report: CheckReport, tmp_path: Path) -> None:
     seen = seen_in_browser(to_html(report), tmp_path)
     assert seen["title"] == "Equivalence check: failed"
     assert seen["heading"] == "Equivalence check: failed"
-    assert [heading.rsplit(": ", 1)[1] for heading in seen["headings"]] == ["passed", "failed"]
-    good, bad = ([int(part) for part in re.findall(r"\d+", color)] for color in seen["verdicts"])
+    # What failed is on top, whatever the order of the files.
+    assert [heading.rsplit(": ", 1)[1] for heading in seen["headings"]] == ["failed", "passed"]
+    bad, good = ([int(part) for part in re.findall(r"\d+", color)] for color in seen["verdicts"])
     assert np.argmax(good) == 1  # green
     assert np.argmax(bad) == 0  # red
-    depths = [checked.measured.depth for checked in report.models]
+    shown = [report.models[1], report.models[0]]
+    depths = [checked.measured.depth for checked in shown]
     for (width, height), marks, depth in zip(seen["plots"], seen["marks"], depths, strict=True):
         assert width > 600
         assert height > 150
@@ -144,12 +157,12 @@ def test_page_in_a_browser(report: CheckReport, tmp_path: Path) -> None:
     assert seen["jumps"] == 1
     assert all(rows > 1 for rows in seen["rows"])
     assert seen["wide"] <= 1000
-    for checked, words in zip(report.models, seen["worst"], strict=True):
+    for checked, words in zip(shown, seen["worst"], strict=True):
         assert checked.measured.worst[0].text in words
 
 
 def test_hostile_words_are_shown_and_not_obeyed(report: CheckReport, tmp_path: Path) -> None:
     seen = seen_in_browser(to_html(with_hostile_words(report)), tmp_path)
     assert seen["title"] == "Equivalence check: failed"
-    assert "owned" in seen["worst"][0]
-    assert seen["headings"][0].startswith("<b>x</b>")
+    assert "owned" in seen["worst"][1]
+    assert seen["headings"][1].startswith("<b>x</b>")
