@@ -35,6 +35,12 @@ def parsed(said: Mapping[str, Any]) -> tuple[Operator, ...]:
     )
 
 
+def linear_share(operators: Sequence[Operator]) -> float:
+    """The share of the cost that Linear layers have: `Fully Connected (NC, F32) GEMM` inside of the delegate."""
+    linear = sum(each.cost for each in operators if each.name.upper().replace(" ", "_").startswith("FULLY_CONNECTED"))
+    return linear / max(sum(each.cost for each in operators), 1)
+
+
 def costs(operators: Sequence[Operator]) -> dict[str, int]:
     """The cost of each kernel, highest first."""
     total = Counter[str]()

@@ -8,7 +8,7 @@ from mobilebert_benchmarks.emulation.kernels import check_kernels
 from mobilebert_benchmarks.emulation.mca import estimate
 from mobilebert_benchmarks.emulation.setup import ArmSide
 from mobilebert_benchmarks.model_file import ModelFile, Signature
-from mobilebert_benchmarks.operators import costs
+from mobilebert_benchmarks.operators import costs, linear_share
 from mobilebert_benchmarks.results import CoreResult
 
 
@@ -24,8 +24,8 @@ def measure(arm: ArmSide, core: Core, model: ModelFile, signature: Signature) ->
     counts = run.counts
     assembly = disassemble((word for block in counts.blocks for word in block.code), arm.objdump)
     kinds = mix(counts, assembly)
-    check_kernels(kinds, core, model.arithmetic)
     operators = guest.operators(arm, core, model, signature)
+    check_kernels(kinds, core, model.arithmetic, linear_share(operators))
     return CoreResult(
         model=model.name,
         cpu=core.name,
