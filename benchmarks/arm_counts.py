@@ -1,7 +1,7 @@
 """Counts what every precision costs on every emulated core: the table and the baseline in `results/`.
 
-Most of it is the full-size model: 20 to 45 seconds for each core in int8 on a busy machine, 120 in int16, whose kernels
-are the plain reference ones, and float between, which QEMU computes in software.
+Most of it is the full-size model, in float, which QEMU computes in software, and in int16, whose kernels are the plain
+reference ones.
 """
 
 import subprocess
