@@ -4,8 +4,10 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import combinations
+from os.path import realpath
 from pathlib import Path
 
 from mobilebert_export.errors import UsageError
@@ -78,6 +80,30 @@ def refuse_unusable(output: Path, *, overwrite: bool) -> None:
         raise _exists(output)
     if not stat.S_ISREG(mode):
         raise UsageError(f"expected a regular file to overwrite, got {output}, which is none; use another --output")
+
+
+def refuse_destroying(outputs: Mapping[str, Path], inputs: Iterable[Path]) -> None:
+    """Says early that a file to write is one that is read, or that two are one.
+
+    Args:
+        outputs: by the names of their options.
+        inputs: the files that are read.
+
+    Raises:
+        UsageError: so it is.
+    """
+    read = list(inputs)
+    for name, output in outputs.items():
+        if any(_same(output, path) for path in read):
+            raise UsageError(f"expected a file of its own to write, got {output} as {name}, which is an input")
+    for (name, output), (other, path) in combinations(outputs.items(), 2):
+        if _same(output, path):
+            raise UsageError(f"expected a file for each to write, got {output} as {name} and {other}, one for both")
+
+
+def _same(first: Path, second: Path) -> bool:
+    """Whether two names lead to one file, or would."""
+    return realpath(first) == realpath(second) or (first.exists() and second.exists() and first.samefile(second))
 
 
 def _mode(output: Path) -> int | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import cycle
+from itertools import cycle, islice
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
@@ -94,9 +94,9 @@ def full_rows(tokenizer: "Tokenizer", rows: Sequence[LabelledRow], *, length: in
     return [Case(row, encoding, length) for row, encoding in _full(tokenizer, rows, length, count)]
 
 
-def with_tokens(tokenizer: "Tokenizer", rows: Iterable[LabelledRow]) -> list[str]:
+def with_tokens(tokenizer: "Tokenizer", rows: Iterable[LabelledRow]) -> Iterator[str]:
     """The texts of rows that have a token: an empty one has none, nor has white space."""
-    return [text for row in rows for text in row.texts if _tokens(tokenizer, text, 1)]
+    return (text for row in rows for text in row.texts if _tokens(tokenizer, text, 1))
 
 
 def _encoded(
@@ -105,7 +105,7 @@ def _encoded(
     empty = tokenizer.encode("", max_length=length, pad=False)
     yield LabelledRow(""), _cut(empty, 1)
     yield LabelledRow(""), empty
-    for row in map(LabelledRow, with_tokens(tokenizer, rows)[:1]):
+    for row in map(LabelledRow, islice(with_tokens(tokenizer, rows), 1)):
         yield row, _encode(tokenizer, row, min(length, _ENDS + 1))
     yield from _full(tokenizer, rows, length, FULL_ROWS)
     if length >= SHORTEST_PAIR:
@@ -120,7 +120,8 @@ def _encoded(
 def _full(
     tokenizer: "Tokenizer", rows: Sequence[LabelledRow], length: int, count: int
 ) -> Iterator[tuple[LabelledRow, "Encoding"]]:
-    texts = [(text, _tokens(tokenizer, text, length)) for text in with_tokens(tokenizer, rows)]
+    counted = ((text, _tokens(tokenizer, text, length)) for row in rows for text in row.texts)
+    texts = [(text, count) for text, count in counted if count]
     for index in range(count):
         start = index * len(texts) // count
         long = LabelledRow(_joined([*texts[start:], *texts[:start]], length))

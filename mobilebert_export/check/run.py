@@ -86,7 +86,7 @@ def check(
     checkpoint: "Checkpoint",
     models: Sequence[Path | str],
     *,
-    data: Path | None = None,
+    data: Path | str | None = None,
     gate: Gate | None = None,
     runtime: Runtime | None = None,
     sequence_length: int | None = None,
@@ -120,8 +120,8 @@ def check(
         refuse_length(checkpoint, sequence_length)
         floors = floors.of_length(sequence_length)
     source = "the demo's queries" if data is None else str(data)
-    text = _default_rows(checkpoint, rows) if data is None else chosen(read_rows(data), rows)
-    if not with_tokens(checkpoint.tokenizer, text):
+    text = _default_rows(checkpoint, rows) if data is None else chosen(read_rows(Path(data)), rows)
+    if not any(with_tokens(checkpoint.tokenizer, text)):
         raise DataError(f"expected text that has a token in {source}, got {len(text)} row(s) of which none has any")
     files = [Path(model) for model in models]
     if len(files) > 1:  # one alone is looked at soon enough

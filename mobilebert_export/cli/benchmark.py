@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mobilebert_export.cli.terminal import printable
-from mobilebert_export.files import placed_whole, refuse_unusable
+from mobilebert_export.files import placed_whole, refuse_destroying, refuse_unusable
 
 _LONGEST_TEXT = 1 << 16  # tokens; longer ones count as this long
 _ANY_WIDTH = 10_000
@@ -85,6 +85,8 @@ def benchmark(
         refuse_unusable(report, overwrite=overwrite)
     if baseline is not None and update_baseline:
         refuse_unusable(baseline, overwrite=True)
+    outputs = {"--report": report, "--baseline": baseline}
+    refuse_destroying({name: path for name, path in outputs.items() if path}, [*models, *filter(None, [data])])
     files = read_models(models)
     before: Baseline | None = None
     if baseline is not None and (baseline.exists() or not update_baseline):

@@ -2,18 +2,14 @@
 
 import json as json_module
 import sys
-from collections.abc import Iterable, Mapping
 from enum import Enum
-from itertools import combinations
-from os.path import realpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mobilebert_export.cli.terminal import printable
-from mobilebert_export.errors import UsageError
-from mobilebert_export.files import placed_whole, refuse_unusable
+from mobilebert_export.files import placed_whole, refuse_destroying, refuse_unusable
 
 if TYPE_CHECKING:
     from mobilebert_export.check.run import Checked, CheckReport
@@ -78,7 +74,7 @@ def check(
     outputs = {name: path for name, path in (("--report", report), ("--junit", junit)) if path is not None}
     for path in outputs.values():
         refuse_unusable(path, overwrite=True)
-    _refuse_destroying(outputs, [*models, *(path for path in (data, gate) if path is not None), *_files(checkpoint)])
+    refuse_destroying(outputs, [*models, *filter(None, (data, gate)), *_files(checkpoint)])
     from rich.console import Console
 
     with Console(stderr=True).status("loading") as status:  # shows nothing where there is no terminal
@@ -112,21 +108,6 @@ def check(
 def _files(checkpoint: Path) -> list[Path]:
     """What may be read of a checkpoint."""
     return [path for path in checkpoint.glob("*") if path.suffix in _CHECKPOINT_FILES]
-
-
-def _refuse_destroying(outputs: Mapping[str, Path], inputs: Iterable[Path]) -> None:
-    """Raises UsageError if an output, by the name of its option, is a file that is read, or another output."""
-    for name, output in outputs.items():
-        if any(_same(output, path) for path in inputs):
-            raise UsageError(f"expected a file of its own to write, got {output} as {name}, which is an input")
-    for (name, output), (other, path) in combinations(outputs.items(), 2):
-        if _same(output, path):
-            raise UsageError(f"expected a file for each to write, got {output} as {name} and {other}, one for both")
-
-
-def _same(first: Path, second: Path) -> bool:
-    """Whether two names lead to one file, or would."""
-    return realpath(first) == realpath(second) or (first.exists() and second.exists() and first.samefile(second))
 
 
 def _write(result: "CheckReport", report: Path | None, junit: Path | None) -> None:

@@ -5,6 +5,7 @@ becomes of it is something to report.
 """
 
 import os
+import select
 import selectors
 import signal
 import subprocess
@@ -168,11 +169,8 @@ class ChildModel:
         raise ModelFailedError(f"{self._runtime.value} refuses the file: {words}")
 
     def _asked(self, what: str, inputs: Tensors, wanted: Mapping[str, int]) -> Message:
-        if self._process.stdin is None:
-            raise ModelFailedError("the child takes no questions")
         try:
-            self._process.stdin.write(pack({"what": what, "wanted": dict(wanted)}, inputs))
-            self._process.stdin.flush()
+            self._send(pack({"what": what, "wanted": dict(wanted)}, inputs))
         except BrokenPipeError:
             raise ModelFailedError(self._end("running")) from None
         said, arrays = self._answer("running", LARGEST_MESSAGE + _MOST_BYTES * sum(wanted.values()))
@@ -180,6 +178,18 @@ class ChildModel:
             who = "" if what == "exact" else f"{self._runtime.value} cannot run it: "
             raise RunRefusedError(f"{who}{_shown(said['failed'])}")
         return said, arrays
+
+    def _send(self, question: bytes) -> None:
+        stream = self._process.stdin
+        if stream is None:
+            raise BrokenPipeError
+        deadline = time.monotonic() + min(self._limits.seconds, self._left)
+        with selectors.DefaultSelector() as selector:
+            selector.register(stream, selectors.EVENT_WRITE)
+            while question:
+                self._wait(selector, deadline, "running")
+                # A pipe that is ready takes as many bytes at once.
+                question = question[os.write(stream.fileno(), question[: select.PIPE_BUF]) :]
 
     def _answer(self, doing: str, largest: int) -> Message:
         started = time.monotonic()
@@ -194,6 +204,13 @@ class ChildModel:
             raise UsageError(f"expected an installed runtime, but {said['missing']}")
         return said, arrays
 
+    def _wait(self, selector: selectors.BaseSelector, deadline: float, doing: str) -> None:
+        """Until the pipe is ready, which the child's deadline ends."""
+        left = deadline - time.monotonic()
+        if left <= 0 or not selector.select(left):
+            self._process.kill()
+            raise ModelFailedError(f"{self._runtime.value} took more than {self._too_long(doing)}")
+
     def _read(self, size: int, started: float, doing: str) -> bytearray:
         stream = self._process.stdout
         if stream is None:
@@ -204,10 +221,7 @@ class ChildModel:
             selector.register(stream, selectors.EVENT_READ)
             position = 0
             while position < size:
-                left = deadline - time.monotonic()
-                if left <= 0 or not selector.select(left):
-                    self._process.kill()
-                    raise ModelFailedError(f"{self._runtime.value} took more than {self._too_long(doing)}")
+                self._wait(selector, deadline, doing)
                 count = os.readv(stream.fileno(), [view[position:]])
                 if not count:
                     raise EOFError

@@ -68,7 +68,7 @@ def _told(model: LoadedModel, asked: Mapping[str, Any], inputs: Arrays) -> Messa
     computed = {"tensors": model.tensors, "exact": model.exact}[asked["what"]](inputs)
     most = asked["wanted"]
     wanted = {name: values for name, values in computed.items() if values.size <= most.get(name, -1)}
-    return {"not_finite": not_finite(computed)}, wanted
+    return {"not_finite": not_finite(computed)} if asked["what"] == "tensors" else {}, wanted
 
 
 def _loaded(path: str, runtime: Runtime, threads: int) -> LoadedModel:

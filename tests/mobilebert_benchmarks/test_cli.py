@@ -280,3 +280,22 @@ esac
     calls = (tmp_path / "log").read_text().splitlines()
     assert any(f" push {arm.runner} " in call for call in calls)
     assert any(f" push {demo_float} " in call for call in calls)
+
+
+@pytest.mark.parametrize("option", ["--report", "--baseline"])
+def test_output_that_is_an_input_is_refused_before_anything_runs(option: str, demo_float: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model.tflite"
+    model.write_bytes(demo_float.read_bytes())
+    options = ["--update-baseline"] if option == "--baseline" else ["--overwrite"]
+    refused = invoke(model, option, model, "--cpu", "cortex-a76", *options)
+    assert isinstance(refused.exception, UsageError)
+    assert f"got {model} as {option}, which is an input" in str(refused.exception)
+    assert model.read_bytes() == demo_float.read_bytes()
+
+
+def test_report_and_baseline_in_one_file_are_refused(demo_float: Path, tmp_path: Path) -> None:
+    both = tmp_path / "both.json"
+    options = ["--cpu", "cortex-a76", "--update-baseline", "--overwrite"]
+    refused = invoke(demo_float, "--report", both, "--baseline", both, *options)
+    assert isinstance(refused.exception, UsageError)
+    assert "one for both" in str(refused.exception)

@@ -63,7 +63,7 @@ def test_text_without_a_token_is_told(tokenizer: Tokenizer) -> None:
         LabelledRow("\u200b\n"),
         *EMPTY,
     ]
-    assert with_tokens(tokenizer, rows) == ["a", "b", "c"]
+    assert list(with_tokens(tokenizer, rows)) == ["a", "b", "c"]
 
 
 def test_rows_of_any_length_are_padded_to_every_width_that_holds_them(tokenizer: Tokenizer) -> None:

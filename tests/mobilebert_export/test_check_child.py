@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import struct
 import sys
 from collections.abc import Callable
@@ -63,6 +64,14 @@ def test_tensors_end_in_the_output(honest: Path) -> None:
     # Plain kernels and the delegate's round float32 each in their own way; float64 not at all.
     for values in (tensors["logits"], exact["logits"]):
         np.testing.assert_allclose(real(values), truth, rtol=0, atol=1e-5 * np.abs(truth).max())
+
+
+def test_child_that_reads_no_question_is_stopped(honest: Path) -> None:
+    names = {f"a tensor with a long name, number {index}": 1 for index in range(10_000)}  # more than a pipe holds
+    with ChildModel(honest, Runtime.LITERT, limits=Limits(seconds=2)) as child:
+        os.kill(child._process.pid, signal.SIGSTOP)
+        with pytest.raises(ModelFailedError, match="took more than 2 s"):
+            child.tensors(row(), names)
 
 
 def without_second_inputs(model: Any) -> None:

@@ -100,7 +100,7 @@ def test_data_that_begins_with_a_byte_order_mark_is_read(honest: Path, tmp_path:
 def test_progress_is_shown_on_a_terminal(honest: Path, tmp_path: Path) -> None:
     """Standard error is a terminal here, and standard output none, as in `check ... > result.txt`."""
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "mobilebert_export", "check", str(CHECKPOINT), str(honest), "--rows", "8"]
+    command = [sys.executable, "-m", "mobilebert_export", "check", str(CHECKPOINT), str(honest), "--rows", "200"]
     terminal = {**os.environ, "TERM": "xterm", "COLUMNS": "200"}
     with (tmp_path / "result.txt").open("wb") as result:
         started = subprocess.Popen(command, stdin=theirs, stdout=result, stderr=theirs, cwd=tmp_path, env=terminal)

@@ -86,6 +86,19 @@ def test_file_is_as_near_to_the_reference_as_its_twin(
     assert onnx >= tflite - TWINS_DB
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_answer_is_the_same_to_the_bit_however_far_a_row_is_padded(
+    precision: Precision, demo: Checkpoint, demo_fit: Fit, tmp_path: Path
+) -> None:
+    (tmp_path / "model.onnx").write_bytes(emitted(demo_fit(precision)))
+    model = OnnxModel(tmp_path / "model.onnx")
+    text = "transfer ten dollars to my savings"
+    rows = [demo.tokenizer.encode(text, max_length=length) for length in (12, 40, 128)]
+    first, *others = [model.run({name: np.array([getattr(row, name)]) for name in INPUTS})["logits"] for row in rows]
+    for other in others:
+        np.testing.assert_array_equal(first, other)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", QUANTIZED)
 def test_full_size_file_is_as_near_to_the_reference_as_its_twin(
