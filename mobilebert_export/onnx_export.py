@@ -15,6 +15,7 @@ from mobilebert_export.files import placed_whole
 from mobilebert_export.fitted import Fitted, fitted
 from mobilebert_export.graph.padding import without_padding
 from mobilebert_export.precisions import CALIBRATED, Precision
+from mobilebert_export.precisions.answers import with_real_answers
 from mobilebert_export.precisions.pairing import paired
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def emitted(fit: Fitted, *, sequence_length: int | None = None, opset: int | Non
     """
     from mobilebert_export.emitters.onnx import CURRENT_OPSET, emit
 
-    quantized = paired(fit.quantized(sequence_length), fit.graph)
+    quantized = with_real_answers(paired(fit.quantized(sequence_length), fit.graph), fit.graph)
     graph = without_padding(quantized, mask="attention_mask")
     return emit(graph, opset=CURRENT_OPSET if opset is None else opset, description="mobilebert-export")
 

@@ -22,14 +22,14 @@ def paired(quantized: Graph, graph: Graph) -> Graph:
     """
 
     def pair(rewriter: Rewriter, node: Node) -> None:
-        if isinstance(node.operator, op.Linear) and _positions(rewriter[node.outputs[0]]) != 1:
+        if isinstance(node.operator, op.Linear) and positions(rewriter[node.outputs[0]]) != 1:
             _widen(rewriter, node, graph)
         rewriter.keep(node)
 
     return rewrite(quantized, pair)
 
 
-def _positions(tensor: Tensor) -> Dimension:
+def positions(tensor: Tensor) -> Dimension:
     """How many rows (batch, positions, channels), or (batch, channels), has for each sequence."""
     return tensor.shape[1] if len(tensor.shape) > 2 else 1  # noqa: PLR2004 - more than one row and its channels
 
