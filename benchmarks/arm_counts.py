@@ -46,7 +46,7 @@ def main(
         counted, path = [], results / "arm-baseline.json"
         before = baseline = read_baseline(path) if path.exists() else None
         for result in count(arm, wanted, _tell):
-            # After each, so that what fails later loses none of them.
+            # After each, so that what fails later loses none of those before it.
             counted.append(result)
             baseline = updated(baseline, arm.versions, [result])
             path.write_text(baseline.to_json(), encoding="utf-8")

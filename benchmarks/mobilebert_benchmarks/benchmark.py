@@ -1,5 +1,6 @@
 """The harness: every model on every core that was asked for."""
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -7,7 +8,7 @@ from mobilebert_benchmarks.cores import HOST, cores
 from mobilebert_benchmarks.counting import count
 from mobilebert_benchmarks.emulation.setup import ArmSide
 from mobilebert_benchmarks.errors import ModelError, SetupError
-from mobilebert_benchmarks.host.measure import busy, load, with_operators
+from mobilebert_benchmarks.host.measure import busy, with_operators
 from mobilebert_benchmarks.host.measure import measure as measure_host
 from mobilebert_benchmarks.host.profile import runner
 from mobilebert_benchmarks.model_file import ModelFile, read_model
@@ -63,7 +64,7 @@ def run(
     each = [(model, signature) for model in models for signature in asked[model.name].shares]
     timed: tuple[TimedResult, ...] = ()
     warnings = list(filter(None, (too_long(model, asked[model.name]) for model in models)))
-    host_load = load() if HOST in cpus else None  # before this makes it busy
+    host_load = os.getloadavg()[0] if HOST in cpus else None  # before this makes it busy
     if host_load is not None:
         timed = measure_host(each, runs, progress)
         warnings += filter(None, [busy(host_load)])

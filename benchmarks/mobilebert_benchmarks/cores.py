@@ -39,8 +39,8 @@ class Core:
         qemu_cpu: what QEMU's `-cpu` is given; it decides the instruction set.
         midr: main ID register, by which LiteRT tells cores apart that have the same instruction set.
         features: which of `HWCAP` and `HWCAP2` it has; it has no other of them.
-        int8_floor: least share of the instructions of int8 Linear layers that multiply by the best of its features.
-            The demo's lowest at 4 to 128 tokens are 43 % on the A53, 18, 26 and 21 on A55, A72 and A76, 11 with i8mm.
+        int8_floor: instructions that multiply by the best of its features, of an inference in int8, are at least this
+            share of the Linear layers' instructions; `emulation/kernels.py` tells how it is chosen.
         clock_ghz: of the phones named, for estimates of time.
         caches: data caches, from the first level on.
         in_order: whether it issues instructions in their order.

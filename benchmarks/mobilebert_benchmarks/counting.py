@@ -1,21 +1,19 @@
 """Counts several models and cores at once: what is emulated counts the same whatever else the machine does."""
 
 import os
-import signal
-import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from contextlib import suppress
 from pathlib import Path
 
 from mobilebert_benchmarks.cores import Core
+from mobilebert_benchmarks.emulation.guest import Guests
 from mobilebert_benchmarks.emulation.measure import measure
 from mobilebert_benchmarks.emulation.setup import ArmSide
 from mobilebert_benchmarks.model_file import ModelFile, Signature
 from mobilebert_benchmarks.results import CoreResult
 
-_POLL_SECONDS = 0.05
+# Quota and period in microseconds, or `max` for no quota (Linux, Documentation/admin-guide/cgroup-v2.rst).
+_CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 
 
 def count(
@@ -23,7 +21,7 @@ def count(
     wanted: Sequence[tuple[Core, ModelFile, Signature]],
     progress: Callable[[str], None] = lambda _: None,
 ) -> Iterator[CoreResult]:
-    """Counts each, as many at once as there are processors, and gives the results in the order of `wanted`.
+    """Counts each, as many at once as `processors`, and gives the results in the order of `wanted`.
 
     Args:
         arm: the emulated side.
@@ -31,13 +29,12 @@ def count(
         progress: is told what happens.
 
     Raises:
-        BenchmarkError: as soon as one of them raises it, in whichever place; what runs then is stopped.
+        BenchmarkError: as soon as one of them raises it, in whichever place; what runs then is stopped,
+            and what ended behind one that runs is lost.
     """
-    threads: list[int] = []
-    pool = ThreadPoolExecutor(
-        len(os.sched_getaffinity(0)), initializer=lambda: threads.append(threading.get_native_id())
-    )
-    futures = [pool.submit(measure, arm, *each) for each in wanted]
+    guests = Guests()
+    pool = ThreadPoolExecutor(processors())
+    futures = [pool.submit(measure, arm, *each, guests) for each in wanted]
     pending = set(futures)
     try:
         for (core, model, _), future in zip(wanted, futures, strict=True):
@@ -49,15 +46,18 @@ def count(
                     each.result()  # raises
             yield future.result()
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        while not all(future.done() for future in futures):
-            for thread in threads:
-                _stop_children(thread)
-            time.sleep(_POLL_SECONDS)
+        guests.stop()
+        pool.shutdown(cancel_futures=True)
 
 
-def _stop_children(thread: int) -> None:
-    """Kills the processes that this thread has started: while it waits for one, it cannot be stopped itself."""
-    with suppress(OSError):  # they ended meanwhile
-        for child in Path(f"/proc/self/task/{thread}/children").read_text(encoding="ascii").split():
-            os.kill(int(child), signal.SIGKILL)
+def processors(cpu_max: Path = _CPU_MAX) -> int:
+    """How many this process may use, in whole ones, at least 1: fewer in a container that is given less of their time.
+
+    A guest beyond them would only take longer, and is given up after a time.
+    """
+    allowed = len(os.sched_getaffinity(0))
+    try:
+        quota, period = map(int, cpu_max.read_text(encoding="ascii").split())
+    except (OSError, ValueError):  # no such file, or no quota
+        return allowed
+    return max(1, min(allowed, quota // period))

@@ -257,7 +257,7 @@ def test_a_phone_is_measured_by_way_of_adb(
     arm: ArmSide, demo_float: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No phone is here: adb is a script that runs nothing, and says what the runner would."""
-    said = {"length": 16, "peak_kib": 2048, "first_answer_ns": 9_000_000, "cpu_ns": 2_000_000, "times_ns": [2_000_000]}
+    said = {"peak_kib": 2048, "first_answer_ns": 9_000_000, "cpu_ns": 2_000_000, "times_ns": [2_000_000]}
     adb = tmp_path / "adb"
     adb.write_text(f"""#!/bin/sh
 echo "$@" >> {tmp_path}/log

@@ -1,14 +1,17 @@
 """Several models and cores at once: the same counts, in the order asked for, and stopped soon when one fails."""
 
 import os
+import signal
 import stat
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from mobilebert_benchmarks import counting
 from mobilebert_benchmarks.cores import cores
-from mobilebert_benchmarks.counting import count
+from mobilebert_benchmarks.counting import count, processors
+from mobilebert_benchmarks.emulation.guest import Guests
 from mobilebert_benchmarks.emulation.measure import measure
 from mobilebert_benchmarks.emulation.setup import ArmSide
 from mobilebert_benchmarks.errors import ModelError
@@ -21,7 +24,7 @@ A53, A76 = (cores()[name] for name in ("cortex-a53", "cortex-a76"))
 
 @pytest.fixture(autouse=True)
 def two_processors(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr(counting, "processors", lambda: 2)
 
 
 def script(arm: ArmSide, directory: Path, lines: str) -> ArmSide:
@@ -84,3 +87,22 @@ def test_when_one_fails_the_rest_is_stopped(arm: ArmSide, demo_float: Path, tmp_
     for pid in (tmp_path / "running").read_text().split():
         with pytest.raises(ProcessLookupError):
             os.kill(int(pid), 0)
+
+
+def test_a_guest_that_starts_after_the_stop_is_stopped(tmp_path: Path) -> None:
+    guests = Guests()
+    guests.stop()
+    assert guests.run(["/bin/sleep", "600"], tmp_path, timeout=60).returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [("max 100000\n", 4), ("800000 100000\n", 4), ("250000 100000\n", 2), ("50000 100000\n", 1), (None, 4)],
+)
+def test_the_share_that_a_container_has_of_the_processors_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str | None, expected: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(4)))
+    if said is not None:
+        (tmp_path / "cpu.max").write_text(said)
+    assert processors(tmp_path / "cpu.max") == expected

@@ -135,7 +135,7 @@ def test_a_smaller_cache_misses_more(arm: ArmSide, demo_float: Path) -> None:
 
 def test_a_guest_of_another_core_is_refused(arm: ArmSide, demo_float: Path) -> None:
     with pytest.raises(
-        MismatchError, match=r"expected a guest with the features .*asimddp.* for cortex-a76, got asimd;"
+        MismatchError, match=r"^demo-none: expected a guest with the features .*asimddp.* for cortex-a76, got asimd;"
     ):
         counted(arm, replace(A76, qemu_cpu="cortex-a53"), demo_float)
 
@@ -147,7 +147,7 @@ def test_a_guest_that_is_said_to_have_less_than_it_has_is_refused(arm: ArmSide, 
 
 def test_kernels_of_another_arithmetic_are_refused(arm: ArmSide, demo_float: Path) -> None:
     model = replace(read_model(demo_float), arithmetic=Arithmetic.INT8)
-    with pytest.raises(MismatchError, match=r"expected dot product"):
+    with pytest.raises(MismatchError, match=r"^demo-none: expected at least as many dot product instructions"):
         measure(arm, A76, model, model.signatures[-1])
 
 
@@ -190,7 +190,7 @@ def test_a_guest_that_hangs_is_stopped(arm: ArmSide, demo_float: Path, tmp_path:
 def test_a_guest_that_says_nothing_is_one_line(arm: ArmSide, demo_float: Path, tmp_path: Path) -> None:
     model = read_model(demo_float)
     silent = compiled(tmp_path, "int main(void) { return 0; }")
-    with pytest.raises(GuestError, match=r"expected the runner's line of JSON, got ''"):
+    with pytest.raises(GuestError, match=r"expected a line of JSON from demo-none on cortex-a76, got ''"):
         guest.run(replace(arm, runner=silent), A76, model, model.signatures[-1])
 
 
@@ -199,7 +199,7 @@ def test_more_threads_than_one_are_refused(arm: ArmSide, demo_float: Path, tmp_p
     two = source.replace('"num_threads = %d\\n", threads', '"num_threads = %d\\n", 2 * threads')
     assert two != source
     model = read_model(demo_float)
-    with pytest.raises(GuestError, match=r"expected one thread on the guest, got \[2\]"):
+    with pytest.raises(GuestError, match=r"^demo-none on cortex-a76: expected one thread on the guest, got \[2\]"):
         guest.run(replace(arm, runner=compiled(tmp_path, two)), A76, model, model.signatures[-1])
 
 

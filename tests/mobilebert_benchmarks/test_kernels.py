@@ -48,7 +48,10 @@ def test_fewer_of_them_than_the_kernels_make_are_refused(
 ) -> None:
     least = round(10 * floor * linear_share)  # of 1,000 instructions; the floor is in percent
     check_kernels(mix(**{kind: least}), cores()[name], arithmetic, linear_share)
-    with pytest.raises(MismatchError, match=rf"as {floor}% of the Linear layers' instructions or more on {name}"):
+    least_of_kind = (
+        f"expected at least as many {Kind[kind.upper()].value} instructions as {floor}% of the Linear layers'"
+    )
+    with pytest.raises(MismatchError, match=rf"{least_of_kind} instructions on {name}, got"):
         check_kernels(mix(**{kind: least - 1}), cores()[name], arithmetic, linear_share)
 
 

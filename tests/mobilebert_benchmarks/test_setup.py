@@ -26,6 +26,15 @@ def invoke(*arguments: str) -> Result:
     return CliRunner().invoke(app, arguments)
 
 
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Where the runtime can be downloaded; `arm` may come from a cache."""
+    try:
+        litert.download_library(tmp_path_factory.mktemp("download"))
+    except UnreachableError as error:
+        pytest.skip(str(error))
+
+
 def test_the_release_is_the_one_that_the_project_is_tested_with() -> None:
     assert f"ai-edge-litert=={litert.VERSION}" in (PROJECT / "constraints.txt").read_text().splitlines()
 
@@ -56,6 +65,7 @@ def test_check_and_install_together_are_refused() -> None:
     assert invoke("--check", "--install").exit_code == 2
 
 
+@pytest.mark.usefixtures("network")
 @pytest.mark.slow
 def test_the_real_thing_is_built_whole_and_found_again(arm: ArmSide, tmp_path: Path) -> None:
     root, steps = tmp_path / "cache", list[str]()
@@ -79,6 +89,7 @@ def test_the_real_thing_is_built_whole_and_found_again(arm: ArmSide, tmp_path: P
     assert built.runner.stat().st_mode & stat.S_IXUSR
 
 
+@pytest.mark.usefixtures("network")
 @pytest.mark.slow
 def test_a_corrupt_runtime_is_fetched_again(arm: ArmSide, tmp_path: Path) -> None:
     root = tmp_path / "cache"
@@ -89,6 +100,7 @@ def test_a_corrupt_runtime_is_fetched_again(arm: ArmSide, tmp_path: Path) -> Non
     assert set_up(root=root).library.read_bytes() == content == arm.library.read_bytes()
 
 
+@pytest.mark.usefixtures("network")
 @pytest.mark.slow
 def test_a_wheel_of_another_hash_is_refused(arm: ArmSide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(litert, "WHEEL_SHA256", "0" * 64)
@@ -102,6 +114,7 @@ def test_a_wheel_of_another_hash_is_refused(arm: ArmSide, tmp_path: Path, monkey
     assert arm.library.is_file()
 
 
+@pytest.mark.usefixtures("network")
 @pytest.mark.slow
 def test_a_library_of_another_hash_is_refused(arm: ArmSide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(litert, "LIBRARY_SHA256", "0" * 64)
@@ -115,10 +128,12 @@ def test_without_a_network_the_download_is_one_line(tmp_path: Path, monkeypatch:
     with socket.socket() as unheard:  # bound, but nobody listens: connections are refused
         unheard.bind(("127.0.0.1", 0))
         monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{unheard.getsockname()[1]}/simple")
-        for name in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"):
+        for name in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_PROXY"):
             monkeypatch.setenv(name, "")
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.setenv(name, "127.0.0.1")
         monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-        monkeypatch.setenv("PIP_RETRIES", "1")
+        monkeypatch.setenv("PIP_RETRIES", "0")  # with which pip does not warn of the network
         with pytest.raises(UnreachableError, match=r"expected pip to download ai-edge-litert") as raised:
             litert.download_library(tmp_path)
     assert "\n" not in str(raised.value)
@@ -143,6 +158,7 @@ def test_another_source_or_compiler_is_another_directory(arm: ArmSide, monkeypat
     assert setup.key(Tools()) != key
 
 
+@pytest.mark.usefixtures("network")
 @pytest.mark.slow
 def test_a_source_that_does_not_compile_is_one_line(
     arm: ArmSide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -158,6 +158,7 @@ def test_an_update_that_fails_does_not_stop_the_installation(apt: Path) -> None:
 # What apt-get of Debian 12 says, and sudo; without a network `update` ends with exit code 0, and no package is found.
 LOCATES_NOTHING = 'echo "E: Unable to locate package one" >&2; exit 100'
 RESOLVES_NOTHING = "echo \"W: Failed to fetch http://deb/InRelease  Could not resolve 'deb'\" >&2; exit 0"
+HITS_ONE = 'echo "Hit:1 http://deb.debian.org/debian bookworm InRelease"; '
 GETS_NO_ANSWER = 'echo "E: Failed to fetch http://deb/one.deb  Connection timed out [IP: 1.2.3.4 80]" >&2; exit 100'
 NOT_FOUND = 'echo "E: Failed to fetch http://deb/one.deb  404  Not Found" >&2; exit 100'
 LOCKED = 'echo "E: Could not get lock /var/lib/dpkg/lock-frontend" >&2; exit 100'
@@ -171,10 +172,11 @@ UNNAMED_HOST = 'echo "sudo: unable to resolve host x: Name or service not known"
         ("exit 0", LOCATES_NOTHING, "got exit code 100: E: Unable to locate package one"),
         ("exit 0", NOT_FOUND, "404 Not Found"),
         ("exit 0", LOCKED, "Could not get lock"),
+        (HITS_ONE + RESOLVES_NOTHING, LOCATES_NOTHING, "Unable to locate package one"),
         (UNNAMED_HOST, UNNAMED_HOST + LOCATES_NOTHING, "Unable to locate package one"),
         ("exit 0", "exit 1", "got exit code 1: "),
     ],
-    ids=["no package", "no file", "a lock", "a nameless host", "no word"],
+    ids=["no package", "no file", "a lock", "another source is down", "a nameless host", "no word"],
 )
 def test_an_installation_that_fails_is_one_line_and_no_excuse(apt: Path, update: str, added: str, reason: str) -> None:
     (apt / "script").write_text(f'case "$*" in *update) {update};; *) {added};; esac')

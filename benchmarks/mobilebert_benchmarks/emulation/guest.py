@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,45 @@ _LAST_WORDS = 300
 _SAID = {"hwcap": int, "hwcap2": int, "midr": int, "output_hash": str}
 
 
+class Guests:
+    """The emulators that were started, for another thread to stop: one that waits for a program cannot be stopped."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._started: list[subprocess.Popen[str]] = []
+        self._stopped = False
+
+    def run(self, command: list[str], directory: Path, timeout: float) -> subprocess.CompletedProcess[str]:
+        """Runs the command in the directory, as `subprocess.run` does."""
+        with self._lock:
+            process = subprocess.Popen(
+                command,
+                cwd=directory,
+                env={},  # the guest gets it, and works through it
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+            )
+            self._started.append(process)
+            if self._stopped:
+                process.kill()
+        with process:
+            try:
+                said, complained = process.communicate(timeout=timeout)
+            finally:
+                process.kill()  # does nothing to one that has ended
+        return subprocess.CompletedProcess(command, process.returncode, said, complained)
+
+    def stop(self) -> None:
+        """Kills those that run, and each that starts later."""
+        with self._lock:
+            self._stopped = True
+            for process in self._started:
+                process.kill()
+
+
 @dataclass(frozen=True)
 class GuestRun:
     """What one run showed.
@@ -43,9 +83,15 @@ class GuestRun:
 
 
 def run(
-    arm: ArmSide, core: Core, model: ModelFile, signature: Signature, *, timeout: float = TIMEOUT_SECONDS
+    arm: ArmSide,
+    core: Core,
+    model: ModelFile,
+    signature: Signature,
+    guests: Guests | None = None,
+    *,
+    timeout: float = TIMEOUT_SECONDS,
 ) -> GuestRun:
-    """Loads the model on the core, runs it once, and once more, which is what is counted.
+    """Loads the model on the core, runs it once, and once more, which is what is counted; `guests` can stop it.
 
     Raises:
         ModelError: the runtime refuses the model.
@@ -56,15 +102,25 @@ def run(
         caches = "/".join(f"{level.kib}:{level.ways}" for level in core.caches)
         command = [*_qemu(arm, core), "-plugin", f"./plugin,output=counts,caches={caches}"]
         command += [*_RUNNER, str(signature.index), "1", "1", "1", "0"]
-        said = _said(command, directory, f"{model.name} on {core.name}", timeout)
+        what = f"{model.name} on {core.name}"
+        said = _said(command, directory, what, timeout, guests)
         _check_core(said, core)
-        return GuestRun(read_counts(directory / "counts"), said["output_hash"])
+        try:
+            return GuestRun(read_counts(directory / "counts"), said["output_hash"])
+        except GuestError as error:
+            raise GuestError(f"{what}: {error}") from error
 
 
 def operators(
-    arm: ArmSide, core: Core, model: ModelFile, signature: Signature, *, timeout: float = TIMEOUT_SECONDS
+    arm: ArmSide,
+    core: Core,
+    model: ModelFile,
+    signature: Signature,
+    guests: Guests | None = None,
+    *,
+    timeout: float = TIMEOUT_SECONDS,
 ) -> tuple[Operator, ...]:
-    """The operators of one inference, in their order, each with its instructions.
+    """The operators of one inference, in their order, each with its instructions; `guests` can stop it.
 
     To profile costs instructions itself, about a hundred an operator, so this is a run beside the one that is counted.
 
@@ -75,11 +131,12 @@ def operators(
     with _guest(arm, core, model) as directory:
         clock = ["-plugin", "./plugin,output=/dev/null,clock=clock", "-E", "LD_PRELOAD=./preloaded"]
         command = [*_qemu(arm, core), *clock, *_RUNNER, str(signature.index), "1", "1", "1", "1"]
-        said = _said(command, directory, f"{model.name} on {core.name}", timeout)
+        what = f"{model.name} on {core.name}"
+        said = _said(command, directory, what, timeout, guests)
     try:
         return parsed(said)
     except (ValueError, TypeError, KeyError) as error:
-        raise GuestError(f"expected the runner's list of operators, got: {error}") from error
+        raise GuestError(f"expected a list of operators from {what}, got: {error}") from error
 
 
 @contextmanager
@@ -103,19 +160,9 @@ def _qemu(arm: ArmSide, core: Core) -> list[str]:
     return [str(arm.qemu), *_REPEATABLE, "-cpu", core.qemu_cpu, "-L", "root"]
 
 
-def _said(command: list[str], directory: Path, what: str, timeout: float) -> dict[str, Any]:
+def _said(command: list[str], directory: Path, what: str, timeout: float, guests: Guests | None) -> dict[str, Any]:
     try:
-        result = subprocess.run(
-            command,
-            cwd=directory,
-            env={},  # the guest gets it, and works through it
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=timeout,
-            check=False,
-        )
+        result = (guests or Guests()).run(command, directory, timeout)
     except subprocess.TimeoutExpired as error:
         raise GuestError(f"expected {what} to end within {timeout:.0f} s, got no answer") from error
     except OSError as error:
@@ -128,7 +175,7 @@ def _said(command: list[str], directory: Path, what: str, timeout: float) -> dic
         said = json.loads(result.stdout)
         return {**said, **{name: kind(said[name]) for name, kind in _SAID.items()}}
     except (ValueError, TypeError, KeyError) as error:
-        raise GuestError(f"expected the runner's line of JSON, got {result.stdout[:_LAST_WORDS]!r}") from error
+        raise GuestError(f"expected a line of JSON from {what}, got {result.stdout[:_LAST_WORDS]!r}") from error
 
 
 def _ending(code: int) -> str:

@@ -15,8 +15,9 @@ _PRODUCTS = {
     Kind.FLOAT_MULTIPLY_ADD: (4, "asimd"),
 }
 
-# Of the instructions of Linear layers; those of int8 stand with the cores. Floors are a fifth or more below what the
-# demo shows on that core in any precision, at 4 to 128 tokens.
+# An inference's multiplies are at least as many as this share of the Linear layers' instructions; the floors of int8
+# stand with the cores. Each is a fifth or more below what the demo shows on that core in any precision, at 4 to 128
+# tokens.
 _FLOAT_FLOOR = 0.4
 _INTEGERS = (Kind.MATRIX_MULTIPLY, Kind.DOT_PRODUCT, Kind.INTEGER_MULTIPLY)
 # Of the products of integers: those of a float attention grow with the square of the length.
@@ -42,7 +43,8 @@ def check_kernels(mix: Mapping[Kind, int], core: Core, arithmetic: Arithmetic | 
         linear_share: the share of the instructions that the Linear layers take.
 
     Raises:
-        MismatchError: it has instructions that the core has not, or hardly any of those that it must have.
+        MismatchError: it has instructions that the core has not, or fewer of those that it must have than a
+            share of the Linear layers' instructions.
     """
     for kind, (_, feature) in _PRODUCTS.items():
         if mix[kind] and feature not in core.features:
@@ -58,8 +60,8 @@ def check_kernels(mix: Mapping[Kind, int], core: Core, arithmetic: Arithmetic | 
         raise MismatchError("expected Linear layers among the operators that the runtime's profiler lists, got none")
     if mix[expected] < floor * linear:
         raise MismatchError(
-            f"expected {expected.value} as {floor:.0%} of the Linear layers' instructions or more on {core.name}, got "
-            f"{mix[expected] / linear:.1%}; they are not run by the delegate's kernels"
+            f"expected at least as many {expected.value} instructions as {floor:.0%} of the Linear layers' "
+            f"instructions on {core.name}, got {mix[expected] / linear:.1%}; they are not run by the delegate's kernels"
         )
     if arithmetic is Arithmetic.FLOAT:
         return

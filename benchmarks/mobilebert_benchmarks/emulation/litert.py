@@ -43,6 +43,7 @@ def download_library(directory: Path) -> Path:
 
 def _pip_download(requirements: Path, directory: Path) -> None:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]
+    command += ["--retries=2"]  # without any pip does not warn of the network
     command += ["--no-deps", "--only-binary=:all:", "--require-hashes", f"--platform={_PLATFORM}"]
     command += [f"--python-version={_PYTHON}", f"--dest={directory}", f"--requirement={requirements}"]
     try:

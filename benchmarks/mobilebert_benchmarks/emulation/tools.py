@@ -33,6 +33,7 @@ _SYSROOT_PACKAGES = {
 }
 _PROBE_SECONDS = 30
 _INSTALL_SECONDS = 1800
+_FETCHED = re.compile(r"^(Get|Hit):", re.MULTILINE)  # as apt-get tells of each list
 _NO_RIGHT = re.compile(r"sudo: a (password|terminal) is required|is not in the sudoers file|is not allowed to execute")
 
 
@@ -171,13 +172,14 @@ def install(packages: Sequence[str]) -> None:
         prefix = [sudo, "--non-interactive"]
     options = ["-o", "DPkg::Lock::Timeout=300", "--quiet", "--yes"]  # another apt may be at work
     # A source that is down need not be one of those needed, so this may fail. Without a network it does, by its words
-    # alone, and leaves lists in which no package can be located.
+    # alone, fetches no list, and leaves lists in which no package can be located.
     updated = _ended([*prefix, apt, *options, "update"])
     command = [*prefix, apt, *options, "install", "--no-install-recommends", *packages]
     installed = _ended(command)
     if installed.returncode:
         words = " ".join((installed.stderr or installed.stdout)[-300:].split())
-        excused = unreachable(updated.stderr + installed.stderr) or _NO_RIGHT.search(installed.stderr)
+        unheard = "" if _FETCHED.search(updated.stdout) else updated.stderr
+        excused = unreachable(unheard + installed.stderr) or _NO_RIGHT.search(installed.stderr)
         raise (UnreachableError if excused else SetupError)(
             f"expected `{' '.join(command)}` to succeed, got exit code {installed.returncode}: {words}"
         )

@@ -84,13 +84,12 @@ def with_operators(
     return tuple(profiled), tuple(dict.fromkeys(warnings))
 
 
-def load() -> float:
-    """The mean number of processes at work on this machine in the last minute, to ask before anything is measured."""
-    return os.getloadavg()[0]
-
-
 def busy(load: float) -> str | None:
-    """What to warn of if others use this machine, else None."""
+    """What to warn of if others use this machine, else None.
+
+    Args:
+        load: the mean number of processes at work in the minute before the measurement.
+    """
     if load < _BUSY_LOAD:
         return None
     cpus = os.cpu_count() or 1
