@@ -6,9 +6,11 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from mobilebert_reference import Checkpoint, load_checkpoint
 from mobilebert_reference.demo import EVALUATION
+from onnx import numpy_helper
 
 from mobilebert_export.candidate import emitted as emitted_tflite
 from mobilebert_export.check.data import chosen, read_rows
@@ -74,16 +76,16 @@ def sqnr_of_both(fit: Fitted, checkpoint: Checkpoint, texts: int, directory: Pat
     reference = Reference(checkpoint)
     truth = np.concatenate([reference.run(row)["logits"] for row in inputs])
     models = LiteRtModel(directory / "model.tflite"), OnnxModel(directory / "model.onnx")
-    tflite, onnx = (sqnr(truth, np.concatenate([model.run(row)["logits"] for row in inputs])) for model in models)
-    return tflite, onnx
+    of_tflite, of_onnx = (sqnr(truth, np.concatenate([model.run(row)["logits"] for row in inputs])) for model in models)
+    return of_tflite, of_onnx
 
 
 @pytest.mark.parametrize("precision", QUANTIZED)
 def test_file_is_as_near_to_the_reference_as_its_twin(
     precision: Precision, demo: Checkpoint, demo_fit: Fit, tmp_path: Path
 ) -> None:
-    tflite, onnx = sqnr_of_both(demo_fit(precision), demo, 300, tmp_path)
-    assert onnx >= tflite - TWINS_DB
+    of_tflite, of_onnx = sqnr_of_both(demo_fit(precision), demo, 300, tmp_path)
+    assert of_onnx >= of_tflite - TWINS_DB
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -99,13 +101,22 @@ def test_answer_is_the_same_to_the_bit_however_far_a_row_is_padded(
         np.testing.assert_array_equal(first, other)
 
 
+@pytest.mark.parametrize(("precision", "width"), [(Precision.DYNAMIC, 4), (Precision.INT8, 1)])
+def test_text_is_answered_by_real_numbers_where_the_classifier_reads_such(
+    precision: Precision, width: int, demo_fit: Fit
+) -> None:
+    constants = onnx.load_from_string(emitted(demo_fit(precision))).graph.initializer
+    (weight,) = [numpy_helper.to_array(tensor) for tensor in constants if tensor.name == "logits.weight"]
+    assert weight.dtype.itemsize == width
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", QUANTIZED)
 def test_full_size_file_is_as_near_to_the_reference_as_its_twin(
     precision: Precision, trained: Checkpoint, trained_fit: Fit, tmp_path: Path
 ) -> None:
-    tflite, onnx = sqnr_of_both(trained_fit(precision), trained, 150, tmp_path)
-    assert onnx >= tflite - TWINS_DB
+    of_tflite, of_onnx = sqnr_of_both(trained_fit(precision), trained, 150, tmp_path)
+    assert of_onnx >= of_tflite - TWINS_DB
 
 
 @pytest.mark.slow
